@@ -1,0 +1,1 @@
+//! Corelog: bytes only.
