@@ -1,0 +1,431 @@
+//! A record batch as it lies in a buffer: its header read in place, its records untouched.
+
+use zerocopy::FromBytes;
+
+use super::header::{
+    Attributes, BATCH_HEADER_BYTES, BATCH_MAGIC, BATCH_PREFIX_BYTES, BatchHeader, CRC_COVERS_FROM,
+};
+use crate::{
+    Compression, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TimestampType,
+};
+
+/// The least a record takes: length, attributes, two deltas, key length, value length and
+/// number of headers, one byte each.
+const SMALLEST_RECORD_BYTES: usize = 7;
+
+/// Why bytes are not an acceptable record batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The bytes end before the batch does.
+    #[error("a record batch needs {needed} bytes, {available} are there")]
+    Truncated {
+        /// Bytes the batch takes, or its header when that is incomplete.
+        needed: usize,
+        /// Bytes there are.
+        available: usize,
+    },
+    /// The length field leaves no room for the header, or is negative.
+    #[error("record batch length {length} is below the header's {}", BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES)]
+    Length {
+        /// The field's value.
+        length: i32,
+    },
+    /// Another version of the format, or no batch at all.
+    #[error("record batch magic is {found}, expected {BATCH_MAGIC}")]
+    Magic {
+        /// The field's value.
+        found: i8,
+    },
+    /// The base offset is negative, or the last offset leaves the range of offsets.
+    #[error("record batch offsets {base_offset} + {last_offset_delta} leave the range of offsets")]
+    OffsetRange {
+        /// The field's value.
+        base_offset: i64,
+        /// The field's value.
+        last_offset_delta: i32,
+    },
+    /// The number of records is negative or more than its offsets allow.
+    #[error("record batch count {count} does not fit last offset delta {last_offset_delta}")]
+    Count {
+        /// The field's value.
+        count: i32,
+        /// The field's value.
+        last_offset_delta: i32,
+    },
+    /// The batch's bytes do not give its CRC.
+    #[error("record batch CRC-32C is {found:#010x}, its bytes give {computed:#010x}")]
+    Crc {
+        /// The checksum in the header.
+        found: u32,
+        /// The checksum of the bytes.
+        computed: u32,
+    },
+    /// A producer sent a batch without records.
+    #[error("record batch holds no record")]
+    Empty,
+    /// More records are claimed than the bytes can hold.
+    #[error("record batch claims {count} records in {bytes} bytes")]
+    CountBeyondBytes {
+        /// Records claimed.
+        count: i32,
+        /// Bytes of uncompressed records.
+        bytes: usize,
+    },
+    /// The codec's number is none of 0 to 4.
+    #[error("record batch codec {id} is unknown")]
+    UnknownCodec {
+        /// The number found.
+        id: u8,
+    },
+    /// A producer sent a control batch.
+    #[error("record batch is a control batch, which only a broker writes")]
+    Control,
+    /// A producer set the timestamp type to log append time, which is the leader's to set.
+    #[error("record batch claims log append time, which only a broker sets")]
+    LogAppendTime,
+    /// A producer set the delete horizon, which is the compaction's to set.
+    #[error("record batch carries a delete horizon, which only a broker sets")]
+    DeleteHorizon,
+    /// The timestamps are below -1, or the greatest is below the first.
+    #[error(
+        "record batch timestamps {base_timestamp} to {max_timestamp} are out of order or range"
+    )]
+    Timestamps {
+        /// The field's value.
+        base_timestamp: i64,
+        /// The field's value.
+        max_timestamp: i64,
+    },
+    /// Producer id, epoch and sequence are neither all set nor all absent, or a transactional
+    /// batch has no producer id.
+    #[error(
+        "record batch producer fields id {id}, epoch {epoch}, sequence {sequence} do not fit together"
+    )]
+    Producer {
+        /// The field's value.
+        id: i64,
+        /// The field's value.
+        epoch: i16,
+        /// The field's value.
+        sequence: i32,
+    },
+}
+
+/// A batch whose length, magic, offsets and count were found coherent. The accessors rely on it.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchView<'a> {
+    header: &'a BatchHeader,
+    bytes: &'a [u8],
+}
+
+impl PartialEq for BatchView<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for BatchView<'_> {}
+
+impl<'a> BatchView<'a> {
+    /// Reads the batch at the start of `bytes` and returns the bytes after it.
+    ///
+    /// Checks what the accessors rely on: magic, a length within the bytes at hand, offsets in
+    /// range, and a count that the offsets allow (compaction leaves gaps, so fewer records than
+    /// offsets is fine here). The CRC is [`BatchView::verify_crc`]'s.
+    ///
+    /// # Errors
+    /// [`BatchError::Truncated`], `Length`, `Magic`, `OffsetRange` or `Count`.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), BatchError> {
+        let Ok((header, _)) = BatchHeader::ref_from_prefix(bytes) else {
+            return Err(BatchError::Truncated {
+                needed: BATCH_HEADER_BYTES,
+                available: bytes.len(),
+            });
+        };
+        if header.magic != BATCH_MAGIC {
+            return Err(BatchError::Magic {
+                found: header.magic,
+            });
+        }
+        let length = header.batch_length.get();
+        let size = match usize::try_from(length) {
+            Ok(length) if length >= BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES => {
+                BATCH_PREFIX_BYTES + length
+            }
+            _ => return Err(BatchError::Length { length }),
+        };
+        if size > bytes.len() {
+            return Err(BatchError::Truncated {
+                needed: size,
+                available: bytes.len(),
+            });
+        }
+        let base_offset = header.base_offset.get();
+        let last_offset_delta = header.last_offset_delta.get();
+        // The next offset, one past the last, must exist as well.
+        let next_offset = base_offset.checked_add(i64::from(last_offset_delta) + 1);
+        if base_offset < 0 || last_offset_delta < 0 || next_offset.is_none() {
+            return Err(BatchError::OffsetRange {
+                base_offset,
+                last_offset_delta,
+            });
+        }
+        let count = header.records_count.get();
+        if count < 0 || i64::from(count) > i64::from(last_offset_delta) + 1 {
+            return Err(BatchError::Count {
+                count,
+                last_offset_delta,
+            });
+        }
+        let (bytes, rest) = bytes.split_at(size);
+        Ok((Self { header, bytes }, rest))
+    }
+
+    /// Checks the CRC over everything from the attributes on.
+    ///
+    /// # Errors
+    /// [`BatchError::Crc`].
+    #[inline]
+    pub fn verify_crc(&self) -> Result<(), BatchError> {
+        let computed = crc32c::crc32c(&self.bytes[CRC_COVERS_FROM..]);
+        let found = self.header.crc.get();
+        if computed == found {
+            Ok(())
+        } else {
+            Err(BatchError::Crc { found, computed })
+        }
+    }
+
+    /// Everything a leader checks of a producer's batch without decoding its records: the CRC,
+    /// at least one record, consecutive offsets, a known codec, no mark that only a broker sets,
+    /// timestamps in order, and producer fields that fit together.
+    ///
+    /// Whether a transactional batch is welcome is for the caller to say.
+    ///
+    /// # Errors
+    /// The first [`BatchError`] found; the CRC comes first, so that damage is reported as damage.
+    #[inline]
+    pub fn validate(&self) -> Result<(), BatchError> {
+        self.verify_crc()?;
+        let count = self.header.records_count.get();
+        if count == 0 {
+            return Err(BatchError::Empty);
+        }
+        let last_offset_delta = self.header.last_offset_delta.get();
+        if last_offset_delta != count - 1 {
+            return Err(BatchError::Count {
+                count,
+                last_offset_delta,
+            });
+        }
+        let attributes = self.attributes();
+        let Some(compression) = attributes.compression() else {
+            return Err(BatchError::UnknownCodec {
+                id: attributes.codec_id(),
+            });
+        };
+        let bytes = self.records_bytes().len();
+        if compression == Compression::None && count as usize > bytes / SMALLEST_RECORD_BYTES {
+            return Err(BatchError::CountBeyondBytes { count, bytes });
+        }
+        if attributes.is_control() {
+            return Err(BatchError::Control);
+        }
+        if attributes.timestamp_type() == TimestampType::LogAppendTime {
+            return Err(BatchError::LogAppendTime);
+        }
+        if attributes.has_delete_horizon() {
+            return Err(BatchError::DeleteHorizon);
+        }
+        let base_timestamp = self.header.base_timestamp.get();
+        let max_timestamp = self.header.max_timestamp.get();
+        if base_timestamp < Timestamp::NONE.get() || max_timestamp < base_timestamp {
+            return Err(BatchError::Timestamps {
+                base_timestamp,
+                max_timestamp,
+            });
+        }
+        self.validate_producer()
+    }
+
+    fn validate_producer(&self) -> Result<(), BatchError> {
+        let id = self.header.producer_id.get();
+        let epoch = self.header.producer_epoch.get();
+        let sequence = self.header.base_sequence.get();
+        let all_set = id >= 0 && epoch >= 0 && sequence >= 0;
+        let none_set = id == -1 && epoch == -1 && sequence == -1;
+        if all_set || (none_set && !self.is_transactional()) {
+            Ok(())
+        } else {
+            Err(BatchError::Producer {
+                id,
+                epoch,
+                sequence,
+            })
+        }
+    }
+
+    /// The header, field by field as it was sent.
+    #[inline]
+    pub fn header(&self) -> &'a BatchHeader {
+        self.header
+    }
+
+    /// The whole batch.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The records, compressed as the attributes say.
+    #[inline]
+    pub fn records_bytes(&self) -> &'a [u8] {
+        &self.bytes[BATCH_HEADER_BYTES..]
+    }
+
+    /// Size of the whole batch.
+    #[inline]
+    pub fn size_in_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Offset of the first record.
+    #[inline]
+    pub fn base_offset(&self) -> Offset {
+        Offset::new(self.header.base_offset.get())
+    }
+
+    /// Offset of the last record, inclusive.
+    #[inline]
+    pub fn last_offset(&self) -> Offset {
+        Offset::new(self.header.base_offset.get() + i64::from(self.last_offset_delta()))
+    }
+
+    /// The offset after the last record.
+    #[inline]
+    pub fn next_offset(&self) -> Offset {
+        Offset::new(self.header.base_offset.get() + i64::from(self.last_offset_delta()) + 1)
+    }
+
+    /// Offset of the last record minus the base offset.
+    #[inline]
+    pub fn last_offset_delta(&self) -> i32 {
+        self.header.last_offset_delta.get()
+    }
+
+    /// Records in the batch; less than its offsets after a compaction.
+    #[inline]
+    pub fn record_count(&self) -> u32 {
+        self.header.records_count.get() as u32
+    }
+
+    /// Epoch of the leader that appended the batch; none in a producer's.
+    #[inline]
+    pub fn partition_leader_epoch(&self) -> Option<LeaderEpoch> {
+        LeaderEpoch::from_sentinel(self.header.partition_leader_epoch.get())
+    }
+
+    /// The attributes.
+    #[inline]
+    pub fn attributes(&self) -> Attributes {
+        Attributes::from_bits(self.header.attributes.get())
+    }
+
+    /// The codec; `None` if its number is unknown.
+    #[inline]
+    pub fn compression(&self) -> Option<Compression> {
+        self.attributes().compression()
+    }
+
+    /// Who set the timestamps.
+    #[inline]
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.attributes().timestamp_type()
+    }
+
+    /// True when the batch belongs to a transaction.
+    #[inline]
+    pub fn is_transactional(&self) -> bool {
+        self.attributes().is_transactional()
+    }
+
+    /// True when the batch holds a control record instead of data.
+    #[inline]
+    pub fn is_control(&self) -> bool {
+        self.attributes().is_control()
+    }
+
+    /// Timestamp that the records' deltas count from.
+    #[inline]
+    pub fn base_timestamp(&self) -> Timestamp {
+        Timestamp::new(self.header.base_timestamp.get())
+    }
+
+    /// Greatest timestamp of a record, or the time of the append.
+    #[inline]
+    pub fn max_timestamp(&self) -> Timestamp {
+        Timestamp::new(self.header.max_timestamp.get())
+    }
+
+    /// Id of the idempotent producer.
+    #[inline]
+    pub fn producer_id(&self) -> Option<ProducerId> {
+        ProducerId::from_sentinel(self.header.producer_id.get())
+    }
+
+    /// Epoch of the idempotent producer.
+    #[inline]
+    pub fn producer_epoch(&self) -> Option<ProducerEpoch> {
+        ProducerEpoch::from_sentinel(self.header.producer_epoch.get())
+    }
+
+    /// Sequence of the first record.
+    #[inline]
+    pub fn base_sequence(&self) -> Option<Sequence> {
+        Sequence::from_sentinel(self.header.base_sequence.get())
+    }
+}
+
+/// Iterates over the batches that `payload` holds one after the other.
+///
+/// The iterator ends after the last batch or after the first error.
+pub fn split_batches(payload: &[u8]) -> SplitBatches<'_> {
+    SplitBatches { rest: payload }
+}
+
+/// See [`split_batches`].
+#[derive(Clone, Debug)]
+pub struct SplitBatches<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> SplitBatches<'a> {
+    /// The bytes not yet iterated over; empty after an error.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for SplitBatches<'a> {
+    type Item = Result<BatchView<'a>, BatchError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        match BatchView::parse(self.rest) {
+            Ok((batch, rest)) => {
+                self.rest = rest;
+                Some(Ok(batch))
+            }
+            Err(error) => {
+                self.rest = &[];
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl std::iter::FusedIterator for SplitBatches<'_> {}
