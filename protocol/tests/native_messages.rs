@@ -1,0 +1,197 @@
+//! Every native message comes back from its bytes as it went in, and nothing else does.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod samples;
+
+use bytes::{Bytes, BytesMut};
+use corelog_protocol::native::*;
+use corelog_protocol::{IsolationLevel, PartitionIndex, TopicId};
+
+fn metadata_of<M: EncodeMessage>(message: &M) -> Bytes {
+    let frame = encode_frame(FrameKind::Request, 1, message, 0).unwrap();
+    let mut buffer = BytesMut::from(&frame[..]);
+    let frame = decode_frame(&mut buffer, &FrameLimits::default());
+    frame.unwrap().unwrap().metadata
+}
+
+#[track_caller]
+fn round_trips<M: Message + PartialEq + std::fmt::Debug>(message: M) {
+    assert_eq!(M::decode(&metadata_of(&message)), Ok(message));
+}
+
+#[test]
+fn every_message_round_trips() {
+    round_trips(samples::hello_request());
+    round_trips(HelloRequest::default());
+    round_trips(samples::hello_response());
+    round_trips(ApiVersionsRequest {});
+    round_trips(samples::api_versions_response());
+    round_trips(samples::goodbye_push());
+    round_trips(samples::metadata_request());
+    round_trips(MetadataRequest { topics: None });
+    round_trips(MetadataRequest {
+        topics: Some(vec![]),
+    });
+    round_trips(samples::metadata_response());
+    round_trips(samples::create_topics_request());
+    round_trips(samples::create_topics_response());
+    round_trips(samples::delete_topics_request());
+    round_trips(samples::delete_topics_response());
+    round_trips(samples::describe_topics_request());
+    round_trips(samples::describe_topics_response());
+    round_trips(samples::alter_topic_configs_request());
+    round_trips(samples::alter_topic_configs_response());
+    round_trips(samples::produce_response());
+    round_trips(samples::fetch_request());
+    round_trips(samples::fetch_response());
+    round_trips(samples::subscribe_request());
+    round_trips(SubscribeResponse {});
+    round_trips(samples::subscribe_credit_request());
+    round_trips(samples::unsubscribe_request());
+    round_trips(UnsubscribeResponse {});
+    round_trips(samples::list_offsets_request());
+    round_trips(samples::list_offsets_response());
+}
+
+#[test]
+fn a_produce_request_is_read_in_place_and_splits_its_payload() {
+    let partitions = samples::produce_partitions();
+    let request = samples::produce_request(&partitions);
+    let metadata = metadata_of(&request);
+    let view = ProduceRequest::decode(&metadata).unwrap();
+    assert_eq!(view.acks, request.acks);
+    assert_eq!(view.timeout_ms, request.timeout_ms);
+    assert_eq!(view.transactional_id, request.transactional_id);
+    assert_eq!(view.partition_count(), 2);
+    assert!(view.partitions().eq(partitions));
+    assert_eq!(view.payload_length(), 131);
+
+    let payload = Bytes::from(vec![9; 131]);
+    let parts: Vec<_> = view.split_payload(&payload).unwrap().collect();
+    assert_eq!(parts[0], (partitions[0], payload.slice(..61)));
+    assert_eq!(parts[1], (partitions[1], payload.slice(61..)));
+
+    let refused = view.split_payload(&payload.slice(1..)).err();
+    assert_eq!(
+        refused,
+        Some(DecodeError::PayloadLength {
+            named: 131,
+            found: 130
+        })
+    );
+}
+
+#[test]
+fn a_fetch_response_splits_its_payload() {
+    let response = samples::fetch_response();
+    let payload = Bytes::from(vec![9; 131]);
+    let parts: Vec<_> = response.split_payload(&payload).unwrap().collect();
+    assert_eq!(parts.len(), 2);
+    assert_eq!(parts[0], (&response.partitions[0], payload.clone()));
+    assert_eq!(parts[1], (&response.partitions[1], Bytes::new()));
+    assert!(response.split_payload(&payload.slice(1..)).is_err());
+}
+
+#[test]
+fn an_error_frame_names_the_api_it_answers_even_when_unknown() {
+    let mut out = BytesMut::new();
+    let error = samples::error_response();
+    let mut encoder = Encoder::default();
+    encoder.error_frame(99, 7, &error, &mut out).unwrap();
+    let frame = decode_frame(&mut out, &FrameLimits::default());
+    let frame = frame.unwrap().unwrap();
+    assert_eq!(frame.header.kind, FrameKind::Error);
+    assert_eq!(frame.header.api, 99);
+    assert_eq!(frame.header.api_key(), None);
+    assert_eq!(frame.header.correlation_id, 7);
+    assert_eq!(ErrorResponse::decode(&frame.metadata), Ok(error));
+}
+
+#[test]
+fn a_pushed_fetch_response_names_the_subscribe_api() {
+    let mut out = BytesMut::new();
+    let response = samples::fetch_response();
+    Encoder::default()
+        .frame(FrameKind::Push, 5, &response, 131, &mut out)
+        .unwrap();
+    let header = out.first_chunk().unwrap();
+    let header = FrameHeader::decode(header, &FrameLimits::default()).unwrap();
+    assert_eq!(header.api_key(), Some(ApiKey::Subscribe));
+    assert_eq!(header.payload_length, 131);
+}
+
+#[test]
+fn a_frame_above_the_peers_limits_is_refused_and_leaves_the_output_alone() {
+    let mut out = BytesMut::from(&b"before"[..]);
+    let mut encoder = Encoder::new(FrameLimits {
+        max_metadata: 8,
+        max_payload: 100,
+    });
+    let refused = encoder.frame(FrameKind::Push, 0, &samples::goodbye_push(), 0, &mut out);
+    assert!(matches!(
+        refused,
+        Err(FrameError::MetadataTooLong { limit: 8, .. })
+    ));
+    encoder.set_limits(FrameLimits {
+        max_metadata: 1000,
+        max_payload: 100,
+    });
+    let refused = encoder.frame(
+        FrameKind::Response,
+        0,
+        &samples::fetch_response(),
+        101,
+        &mut out,
+    );
+    assert_eq!(
+        refused,
+        Err(FrameError::PayloadTooLong {
+            length: 101,
+            limit: 100
+        })
+    );
+    assert_eq!(&out[..], b"before");
+}
+
+/// The verifier's bounds on tables and repeated bytes follow the length of the metadata; tables of
+/// nothing but defaults come closest to them.
+#[test]
+fn many_partitions_of_default_values_stay_within_the_verifiers_bounds() {
+    let refused = FetchPartitionResponse::refused(
+        TopicId::ZERO,
+        PartitionIndex::ZERO,
+        corelog_protocol::ErrorCode::None,
+        None,
+    );
+    round_trips(FetchResponse {
+        partitions: vec![refused; 5_000],
+    });
+    let unanswered = ListOffsetsPartition {
+        topic_id: TopicId::ZERO,
+        partition: PartitionIndex::ZERO,
+        leader_epoch: None,
+        query: OffsetQuery::Earliest,
+    };
+    round_trips(ListOffsetsRequest {
+        isolation: IsolationLevel::ReadUncommitted,
+        partitions: vec![unanswered; 5_000],
+    });
+    round_trips(CreateTopicsRequest {
+        topics: vec![NewTopic::default(); 5_000],
+        ..CreateTopicsRequest::default()
+    });
+    round_trips(DeleteTopicsResponse {
+        topics: vec![
+            DeletedTopic {
+                name: None,
+                id: None,
+                error: corelog_protocol::ErrorCode::None,
+                error_message: None
+            };
+            5_000
+        ],
+    });
+    round_trips(MetadataRequest {
+        topics: Some(vec![TopicSelector::Name(String::new()); 5_000]),
+    });
+}
