@@ -1,1 +1,4 @@
-//! Corelog broker.
+//! Corelog's broker: one shard per core over io_uring and direct I/O.
+
+pub mod config;
+pub mod metrics;

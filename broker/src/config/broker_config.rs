@@ -1,0 +1,280 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use corelog_protocol::BrokerId;
+
+use super::table::config_table;
+use super::{Allowed, ByteSize, ConfigError, Cores, ListenAddress, Origin, TopicConfig};
+
+config_table! {
+    /// Everything that a broker is told at its start. Kafka's names where Kafka has the setting.
+    ///
+    /// Outside the table stands `topic_defaults`: each topic setting has a broker setting (such
+    /// as `log.segment.bytes` for `segment.bytes`) that gives it its default.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct BrokerConfig {
+        /// The folder that holds everything the broker keeps. Created when missing; one broker
+        /// at a time may use it.
+        "data.dir" =>
+            data_dir: PathBuf = PathBuf::from("corelog-data"),
+            Allowed::Text("the path of a folder");
+
+        /// Where clients connect. Port 0 picks a free port, which is printed and written to
+        /// `ports.json` in the data folder.
+        "listen" =>
+            listen: ListenAddress = ListenAddress::new("127.0.0.1", 9190),
+            Allowed::Text("HOST:PORT");
+
+        /// The host name that clients are told to connect to. Not set: the host of `listen`.
+        "advertised.host" =>
+            advertised_host: Option<String> = None,
+            Allowed::OptionalText("a host name or address that clients can reach");
+
+        /// The port that clients are told to connect to. 0: the port the broker listens on.
+        "advertised.port" =>
+            advertised_port: u16 = 0,
+            Allowed::integer(0, u16::MAX as i64);
+
+        /// Where `/metrics` and `/health` are served. Port 0 picks a free port.
+        "http.listen" =>
+            http_listen: ListenAddress = ListenAddress::new("127.0.0.1", 9191),
+            Allowed::Text("HOST:PORT");
+
+        /// The cores that run a shard each: `all`, a number of cores, or a list such as `0,2-3`.
+        "cores" =>
+            cores: Cores = Cores::All,
+            Allowed::Text("`all`, a number from 1 to 1024, or a list such as `0,2-3`");
+
+        /// The number of this broker in its cluster. It is fixed at the first start.
+        "broker.id" =>
+            broker_id: BrokerId = BrokerId::new(1),
+            Allowed::integer(0, i32::MAX as i64);
+
+        /// The cluster that the data folder must belong to. Not set: the folder's own; a new
+        /// folder draws one.
+        "cluster.id" =>
+            cluster_id: Option<String> = None,
+            Allowed::OptionalText("1 to 64 letters, digits, `_` and `-`");
+
+        /// Partitions of a topic that is created without a number of partitions.
+        "num.partitions" =>
+            num_partitions: u32 = 1,
+            Allowed::integer(1, 10_000);
+
+        /// The most partitions that one topic may have.
+        "topic.partitions.max" =>
+            topic_partitions_max: u32 = 10_000,
+            Allowed::integer(1, 100_000);
+
+        /// The memory that one shard may use for buffers. At the bound, producers wait.
+        "shard.memory.bytes" =>
+            shard_memory_bytes: ByteSize = ByteSize::mib(256),
+            Allowed::bytes(ByteSize::mib(16), ByteSize::gib(1024));
+
+        /// The part of a shard's memory that is registered with the kernel for disk I/O. More of
+        /// it costs start-up time: 256 MiB about half a second.
+        "shard.io.memory.bytes" =>
+            shard_io_memory_bytes: ByteSize = ByteSize::mib(10),
+            Allowed::blocks(ByteSize::mib(1), ByteSize::gib(4));
+
+        /// Entries of each io_uring ring of a shard.
+        "shard.ring.entries" =>
+            shard_ring_entries: usize = 256,
+            Allowed::integer(32, 4096);
+
+        /// How long a shard without work spins before it sleeps. Shortens the wake-up from about
+        /// 70 to 17 microseconds and keeps its core busy: only where cores are spare.
+        "shard.spin.us" =>
+            shard_spin: Duration = Duration::ZERO,
+            Allowed::Micros { min: 0, max: 1_000_000 };
+
+        /// Messages that one shard may have under way to another. At the bound, the sender waits.
+        "shard.mesh.messages" =>
+            shard_mesh_messages: usize = 1024,
+            Allowed::integer(16, 65_536);
+
+        /// Commands that may wait for one partition. At the bound, the connection is read no
+        /// further.
+        "partition.mailbox.commands" =>
+            partition_mailbox_commands: usize = 256,
+            Allowed::integer(1, 65_536);
+
+        /// The size of one file of a shard's commit journal. The files are written full of zeros
+        /// at the first start and then used over and over.
+        "journal.file.bytes" =>
+            journal_file_bytes: ByteSize = ByteSize::mib(64),
+            Allowed::blocks(ByteSize::mib(4), ByteSize::gib(16));
+
+        /// Files of a shard's commit journal.
+        "journal.files" =>
+            journal_files: usize = 4,
+            Allowed::integer(2, 64);
+
+        /// The most bytes that one group of the journal holds.
+        "journal.group.bytes" =>
+            journal_group_bytes: ByteSize = ByteSize::mib(1),
+            Allowed::blocks(ByteSize::kib(64), ByteSize::mib(16));
+
+        /// When one partition brings at least this many bytes to a group, its whole blocks go
+        /// straight to the segment instead of through the journal.
+        "journal.bypass.bytes" =>
+            journal_bypass_bytes: ByteSize = ByteSize::kib(256),
+            Allowed::bytes(ByteSize::kib(4), ByteSize::gib(1));
+
+        /// Client connections that the broker holds at a time. Further ones are closed at once.
+        "max.connections" =>
+            max_connections: usize = 20_000,
+            Allowed::integer(1, 1_000_000);
+
+        /// A new connection is closed when its first frame has not arrived after this long.
+        "connection.hello.timeout.ms" =>
+            connection_hello_timeout: Duration = Duration::from_secs(10),
+            Allowed::millis(10, 600_000);
+
+        /// A connection without a request for this long, and without a subscription, is closed.
+        "connections.max.idle.ms" =>
+            connections_max_idle: Duration = Duration::from_secs(600),
+            Allowed::millis(1_000, 86_400_000);
+
+        /// How often a silent peer is probed (TCP keepalive); after three probes without an
+        /// answer the connection is closed.
+        "connection.keepalive.ms" =>
+            connection_keepalive: Duration = Duration::from_secs(60),
+            Allowed::millis(1_000, 7_200_000);
+
+        /// Requests of one connection that may be under way. At the bound, it is read no further.
+        "connection.requests.max" =>
+            connection_requests_max: usize = 256,
+            Allowed::integer(1, 65_536);
+
+        /// Bytes of requests and replies of one connection that may be held in memory. At the
+        /// bound, it is read no further; a single larger frame is let in alone.
+        "connection.memory.bytes" =>
+            connection_memory_bytes: ByteSize = ByteSize::mib(16),
+            Allowed::bytes(ByteSize::kib(64), ByteSize::gib(1));
+
+        /// Subscriptions of one connection. Further ones are refused.
+        "connection.subscriptions.max" =>
+            connection_subscriptions_max: usize = 4096,
+            Allowed::integer(1, 65_536);
+
+        /// The largest metadata part of a frame. A larger frame is refused before it is read.
+        "frame.metadata.max.bytes" =>
+            frame_metadata_max_bytes: ByteSize = ByteSize::mib(1),
+            Allowed::bytes(ByteSize::kib(4), ByteSize::mib(16));
+
+        /// The largest payload of a frame. A larger frame is refused before it is read.
+        "socket.request.max.bytes" =>
+            socket_request_max_bytes: ByteSize = ByteSize::mib(100),
+            Allowed::bytes(ByteSize::kib(64), ByteSize::gib(1));
+
+        /// The most bytes that one fetch is answered with; a single larger batch is sent alone.
+        "fetch.max.bytes" =>
+            fetch_max_bytes: ByteSize = ByteSize::mib(55),
+            Allowed::bytes(ByteSize::kib(1), ByteSize::gib(1));
+
+        /// The metadata log is replaced by a snapshot when it has grown by this much.
+        "metadata.log.max.record.bytes.between.snapshots" =>
+            metadata_snapshot_interval_bytes: ByteSize = ByteSize::mib(20),
+            Allowed::bytes(ByteSize::kib(16), ByteSize::gib(1));
+
+        /// At a stop, how long the broker waits for requests under way before it closes the
+        /// connections all the same.
+        "shutdown.drain.ms" =>
+            shutdown_drain: Duration = Duration::from_secs(5),
+            Allowed::millis(0, 600_000);
+    }
+    also {
+        /// What a topic gets for every setting that it does not set itself.
+        topic_defaults: TopicConfig = TopicConfig::default();
+    }
+}
+
+impl BrokerConfig {
+    /// Checks every value as if it had been read from text, and the values against each other.
+    /// A configuration built in code needs this; one built by `ConfigLayers` has passed it.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let invalid = |error| ConfigError::Invalid {
+            origin: Origin::Code,
+            error,
+        };
+        for key in Self::KEYS {
+            let text = key.get(self);
+            key.set(&mut self.clone(), &text).map_err(invalid)?;
+        }
+        for key in TopicConfig::KEYS {
+            let text = key.get(&self.topic_defaults);
+            key.set(&mut self.topic_defaults.clone(), &text)
+                .map_err(invalid)?;
+        }
+        if let Some(id) = &self.cluster_id
+            && !is_cluster_id(id)
+        {
+            return Err(ConfigError::Contradiction {
+                what: format!(
+                    "`cluster.id` cannot be `{id}`: it must be 1 to 64 letters, digits, `_` and `-`"
+                ),
+            });
+        }
+        self.not_above(
+            ("message.max.bytes", self.topic_defaults.max_message_bytes),
+            ("socket.request.max.bytes", self.socket_request_max_bytes),
+        )?;
+        self.not_above(
+            (
+                "num.partitions",
+                ByteSize::bytes(self.num_partitions.into()),
+            ),
+            (
+                "topic.partitions.max",
+                ByteSize::bytes(self.topic_partitions_max.into()),
+            ),
+        )?;
+        // A frame that cannot fit beside anything else would stop its shard.
+        let half = ByteSize::bytes(self.shard_memory_bytes.get() / 2);
+        self.not_above(
+            ("socket.request.max.bytes", self.socket_request_max_bytes),
+            ("half of `shard.memory.bytes`", half),
+        )
+    }
+
+    fn not_above(
+        &self,
+        (low_name, low): (&str, ByteSize),
+        (high_name, high): (&str, ByteSize),
+    ) -> Result<(), ConfigError> {
+        if low <= high {
+            return Ok(());
+        }
+        Err(ConfigError::Contradiction {
+            what: format!(
+                "{low_name} ({}) must not be above {high_name} ({})",
+                low.get(),
+                high.get()
+            ),
+        })
+    }
+
+    /// The port that clients are told, once it is known where the broker listens.
+    pub fn advertised_port(&self, listening: u16) -> u16 {
+        match self.advertised_port {
+            0 => listening,
+            port => port,
+        }
+    }
+
+    /// The host that clients are told.
+    pub fn advertised_host(&self) -> &str {
+        self.advertised_host
+            .as_deref()
+            .unwrap_or_else(|| self.listen.host())
+    }
+}
+
+/// What Kafka's own generated ids look like, and anything a person would choose.
+pub(crate) fn is_cluster_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}

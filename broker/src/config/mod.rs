@@ -1,0 +1,31 @@
+//! The broker's and the topics' configuration, each as one declarative table.
+//!
+//! A row of a table holds a key's name, default, allowed values and explanation; parsing,
+//! checking, `DescribeTopics` and `docs/configuration.md` all come from that row. Nothing here
+//! does I/O: texts come in, checked values go out, and a refusal names the key and its range.
+
+mod allowed;
+mod broker_config;
+mod byte_size;
+mod cores;
+#[cfg(test)]
+mod document;
+mod layers;
+mod listen_address;
+mod table;
+mod topic_config;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use allowed::Allowed;
+pub use broker_config::BrokerConfig;
+pub use byte_size::ByteSize;
+pub use cores::Cores;
+pub use layers::{ConfigError, ConfigLayers, Origin};
+pub use listen_address::ListenAddress;
+pub use table::{InvalidValue, Key};
+pub use topic_config::{
+    CleanupPolicy, ConfigDescription, TopicConfig, TopicConfigError, ValueSource,
+};

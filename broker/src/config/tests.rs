@@ -1,0 +1,380 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::layers::{key_names, variable_name};
+use super::*;
+
+fn broker_with(key: &str, value: &str) -> Result<BrokerConfig, ConfigError> {
+    let mut layers = ConfigLayers::new();
+    layers.flag(key, value)?;
+    layers.build()
+}
+
+/// What every kind of setting accepts at its edges.
+fn edges(allowed: &Allowed) -> Vec<String> {
+    let numbers = |min: i128, max: i128| vec![min.to_string(), max.to_string()];
+    let mut edges = match *allowed {
+        Allowed::Bytes {
+            min,
+            max,
+            multiple_of,
+            ..
+        } => numbers(
+            min.next_multiple_of(multiple_of).into(),
+            (max - max % multiple_of).into(),
+        ),
+        Allowed::Millis { min, max, .. } | Allowed::Micros { min, max } => {
+            numbers(min.into(), max.into())
+        }
+        Allowed::Integer { min, max, .. } => numbers(min.into(), max.into()),
+        Allowed::Decimal { min, max } => vec![min.to_string(), max.to_string()],
+        Allowed::Boolean => vec!["true".to_owned(), "false".to_owned()],
+        Allowed::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+        Allowed::AnyOf(words) => vec![words.join(","), words[0].to_owned()],
+        Allowed::Text(_) => Vec::new(),
+        Allowed::OptionalText(_) => vec![String::new()],
+    };
+    edges.extend(allowed.unlimited().map(|value| value.to_string()));
+    edges
+}
+
+/// What every kind of setting refuses, next to its edges and far from them.
+fn outside(allowed: &Allowed) -> Vec<String> {
+    let numbers = |min: i128, max: i128| {
+        let unlimited = allowed.unlimited().map(i128::from);
+        [
+            min - 1,
+            max + 1,
+            i128::from(i64::MIN),
+            i128::from(i64::MAX) + 1,
+        ]
+        .into_iter()
+        .filter(|number| Some(*number) != unlimited)
+        .map(|number| number.to_string())
+        .collect()
+    };
+    let mut outside: Vec<String> = match *allowed {
+        Allowed::Bytes { min, max, .. } => numbers(min.into(), max.into()),
+        Allowed::Millis { min, max, .. } | Allowed::Micros { min, max } => {
+            numbers(min.into(), max.into())
+        }
+        Allowed::Integer { min, max, .. } => numbers(min.into(), max.into()),
+        Allowed::Decimal { min, max } => {
+            vec![
+                (min - 0.1).to_string(),
+                (max + 0.1).to_string(),
+                "NaN".to_owned(),
+            ]
+        }
+        Allowed::OptionalText(_) => return Vec::new(),
+        Allowed::Text(_) => return vec![String::new()],
+        Allowed::Boolean | Allowed::OneOf(_) | Allowed::AnyOf(_) => Vec::new(),
+    };
+    outside.extend(["", "no such value", "1 MB", "-"].map(str::to_owned));
+    outside
+}
+
+fn check_key<C: Default + Clone + PartialEq + std::fmt::Debug>(key: &Key<C>) {
+    let defaults = C::default();
+    let mut reread = C::default();
+    key.set(&mut reread, &key.get(&defaults))
+        .unwrap_or_else(|error| panic!("the default is out of range: {error}"));
+    assert_eq!(
+        reread, defaults,
+        "the default of `{}` changes when read back",
+        key.name
+    );
+
+    for value in edges(&key.allowed) {
+        let mut config = C::default();
+        key.set(&mut config, &value)
+            .unwrap_or_else(|error| panic!("an edge is refused: {error}"));
+        let mut again = C::default();
+        key.set(&mut again, &key.get(&config)).unwrap();
+        assert_eq!(config, again, "`{}` = `{value}` is not read back", key.name);
+    }
+    for value in outside(&key.allowed) {
+        let mut config = C::default();
+        let Err(refused) = key.set(&mut config, &value) else {
+            panic!("`{}` accepts `{value}`", key.name);
+        };
+        assert_eq!(config, defaults, "a refused value changed `{}`", key.name);
+        let message = refused.to_string();
+        assert!(message.contains(&format!("`{}`", key.name)), "{message}");
+        assert!(message.contains(&key.allowed.to_string()), "{message}");
+    }
+}
+
+#[test]
+fn every_key_takes_its_default_and_its_edges_and_refuses_what_lies_outside() {
+    for key in BrokerConfig::KEYS {
+        check_key(key);
+    }
+    for key in TopicConfig::KEYS {
+        check_key(key);
+    }
+}
+
+#[test]
+fn every_topic_setting_has_a_broker_setting_of_the_same_range() {
+    for key in TopicConfig::KEYS {
+        let broker_name = key.broker_name.unwrap();
+        for value in outside(&key.allowed) {
+            let message = broker_with(broker_name, &value).unwrap_err().to_string();
+            assert!(message.contains(&format!("`{broker_name}`")), "{message}");
+            assert!(message.contains(&key.allowed.to_string()), "{message}");
+        }
+    }
+}
+
+#[test]
+fn names_are_unique_and_no_key_is_the_table_of_another() {
+    let names: Vec<&str> = key_names().collect();
+    let unique: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(names.len(), unique.len());
+    let variables: BTreeSet<String> = names.iter().map(|name| variable_name(name)).collect();
+    assert_eq!(names.len(), variables.len());
+    for name in &names {
+        let inside = format!("{name}.");
+        let clash = names.iter().find(|other| other.starts_with(&inside));
+        assert_eq!(clash, None, "TOML cannot hold both `{name}` and it");
+    }
+}
+
+#[test]
+fn the_built_in_configuration_is_valid() {
+    assert_eq!(
+        ConfigLayers::new().build().unwrap(),
+        BrokerConfig::default()
+    );
+}
+
+#[test]
+fn later_layers_win() {
+    let mut layers = ConfigLayers::new();
+    layers
+        .file(
+            "c.toml",
+            r#"
+            data.dir = "/a"
+            listen = "127.0.0.1:1"
+            log.segment.bytes = "1 MiB"
+            cores = [0, 1]
+            [log.retention]
+            ms = "3d"
+            "#,
+        )
+        .unwrap();
+    let environment = [
+        ("CORELOG_DATA_DIR", "/b"),
+        ("CORELOG_LISTEN", "127.0.0.1:2"),
+        ("CORELOG_TEST_ROUNDS", "7"),
+        ("CORELOG_CONFIG", "c.toml"),
+        ("PATH", "/bin"),
+    ];
+    layers
+        .environment(environment.map(|(name, value)| (name.to_owned(), value.to_owned())))
+        .unwrap();
+    layers.flag("listen", "127.0.0.1:3").unwrap();
+    let config = layers.build().unwrap();
+    assert_eq!(config.data_dir, Path::new("/b"));
+    assert_eq!(config.listen, ListenAddress::new("127.0.0.1", 3));
+    assert_eq!(config.cores, Cores::List(vec![0, 1]));
+    assert_eq!(config.topic_defaults.segment_bytes, ByteSize::mib(1));
+    assert_eq!(
+        config.topic_defaults.retention_ms,
+        Some(Duration::from_secs(3 * 86_400))
+    );
+}
+
+#[test]
+fn a_refusal_says_where_the_value_stands() {
+    let mut layers = ConfigLayers::new();
+    let refused = layers.file("c.toml", "[journal]\nfiles = 1").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "c.toml: `journal.files` cannot be `1`: it must be an integer from 2 to 64"
+    );
+    let refused = layers
+        .environment([("CORELOG_CORES".to_owned(), "none".to_owned())])
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "CORELOG_CORES: `cores` cannot be `none`: it must be `all`, a number from 1 to 1024, \
+         or a list such as `0,2-3`"
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused_in_every_layer() {
+    let mut layers = ConfigLayers::new();
+    let refused = layers.flag("log.segment.byte", "1").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "command line: there is no setting `log.segment.byte`; did you mean `log.segment.bytes`?"
+    );
+    let refused = layers.file("c.toml", "[listen]\nport = 1").unwrap_err();
+    assert!(matches!(refused, ConfigError::UnknownKey { key, .. } if key == "listen.port"));
+    let refused = layers
+        .environment([("CORELOG_LISTENS".to_owned(), "x".to_owned())])
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        ConfigError::UnknownKey {
+            nearest: Some("listen"),
+            ..
+        }
+    ));
+    let refused = layers.file("c.toml", "listen = 2026-01-01").unwrap_err();
+    assert!(matches!(refused, ConfigError::NotAValue { key, .. } if key == "listen"));
+    let refused = layers.file("c.toml", "listen =").unwrap_err();
+    assert!(refused.to_string().starts_with("c.toml: "), "{refused}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let mut layers = ConfigLayers::new();
+    layers.flag("socket.request.max.bytes", "1 MiB").unwrap();
+    layers.flag("message.max.bytes", "2 MiB").unwrap();
+    let refused = layers.build().unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "message.max.bytes (2097152) must not be above socket.request.max.bytes (1048576)"
+    );
+    let config = BrokerConfig {
+        journal_files: 1,
+        ..BrokerConfig::default()
+    };
+    let refused = config.validate().unwrap_err().to_string();
+    assert!(refused.contains("`journal.files`"), "{refused}");
+    assert!(broker_with("cluster.id", "a b").is_err());
+}
+
+#[test]
+fn a_topic_takes_its_own_settings_before_the_brokers() {
+    let config = broker_with("log.retention.ms", "1h").unwrap();
+    let explicit = BTreeMap::from([("segment.bytes".to_owned(), "65536".to_owned())]);
+    let topic = config.topic_defaults.with_explicit(&explicit).unwrap();
+    assert_eq!(topic.segment_bytes, ByteSize::kib(64));
+    assert_eq!(topic.retention_ms, Some(Duration::from_secs(3600)));
+
+    let described = config.topic_defaults.describe(&explicit);
+    assert_eq!(described.len(), TopicConfig::KEYS.len());
+    let of = |name| {
+        let found = described.iter().find(|entry| entry.name == name).unwrap();
+        (found.value.as_str(), found.source)
+    };
+    assert_eq!(of("segment.bytes"), ("65536", ValueSource::Topic));
+    assert_eq!(of("retention.ms"), ("3600000", ValueSource::Broker));
+    assert_eq!(of("retention.bytes"), ("-1", ValueSource::Default));
+    assert_eq!(of("durability"), ("sync", ValueSource::Default));
+}
+
+#[test]
+fn topic_settings_are_stored_in_kafkas_spelling() {
+    assert_eq!(
+        TopicConfig::canonical("retention.ms", "7d").unwrap(),
+        "604800000"
+    );
+    assert_eq!(
+        TopicConfig::canonical("segment.bytes", "1 MiB").unwrap(),
+        "1048576"
+    );
+    assert_eq!(
+        TopicConfig::canonical("cleanup.policy", "delete, compact").unwrap(),
+        "compact,delete"
+    );
+    assert_eq!(
+        TopicConfig::canonical("flush.ms", "9223372036854775807").unwrap(),
+        "9223372036854775807"
+    );
+    assert_eq!(
+        TopicConfig::canonical("compression.type", "zstd")
+            .unwrap_err()
+            .to_string(),
+        "`compression.type` cannot be `zstd`: it must be `producer`"
+    );
+    assert_eq!(
+        TopicConfig::canonical("segment.size", "1")
+            .unwrap_err()
+            .to_string(),
+        "`segment.size` is not a topic setting"
+    );
+}
+
+/// Set `CORELOG_TEST_REGENERATE=1` to write the page anew.
+#[test]
+fn the_documentation_matches_the_tables() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = document::page();
+    if std::env::var_os("CORELOG_TEST_REGENERATE").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        written == page,
+        "docs/configuration.md differs from the tables: run this test with \
+         CORELOG_TEST_REGENERATE=1"
+    );
+}
+
+proptest! {
+    /// Whatever a stranger writes, it is taken and read back as the same value, or refused.
+    #[test]
+    fn any_text_is_refused_or_read_back(value in any_value()) {
+        for key in BrokerConfig::KEYS {
+            let mut config = BrokerConfig::default();
+            if key.set(&mut config, &value).is_ok() {
+                let mut again = BrokerConfig::default();
+                key.set(&mut again, &key.get(&config)).unwrap();
+                prop_assert_eq!(&config, &again);
+            } else {
+                prop_assert_eq!(&config, &BrokerConfig::default());
+            }
+        }
+        for key in TopicConfig::KEYS {
+            let mut config = TopicConfig::default();
+            if key.set(&mut config, &value).is_ok() {
+                let mut again = TopicConfig::default();
+                key.set(&mut again, &key.get(&config)).unwrap();
+                prop_assert_eq!(&config, &again);
+            }
+        }
+    }
+
+    /// A number is accepted exactly when it lies in the key's range.
+    #[test]
+    fn numbers_are_accepted_within_the_range_only(number: i64) {
+        for key in TopicConfig::KEYS {
+            let expected = match key.allowed {
+                Allowed::Bytes { min, max, .. } | Allowed::Millis { min, max, .. } => {
+                    u64::try_from(number).is_ok_and(|n| (min..=max).contains(&n))
+                }
+                Allowed::Integer { min, max, .. } => (min..=max).contains(&number),
+                _ => continue,
+            } || key.allowed.unlimited() == Some(number);
+            let outcome = key.set(&mut TopicConfig::default(), &number.to_string());
+            prop_assert_eq!(outcome.is_ok(), expected, "{} = {}", key.name, number);
+        }
+    }
+
+    #[test]
+    fn any_file_is_taken_or_refused_without_a_panic(text in "\\PC{0,200}") {
+        let _ = ConfigLayers::new().file("c.toml", &text);
+    }
+}
+
+fn any_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "\\PC{0,40}",
+        "-?[0-9]{1,20} ?(|ms|s|min|h|d|us|B|KiB|MiB|GiB|TiB)",
+        "[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{0,4})?",
+        "(delete|compact|sync|true|all|CreateTime)(,(delete|compact))?",
+        "[a-z0-9:\\[\\]]{0,12}:[0-9]{0,6}",
+    ]
+}
