@@ -1,0 +1,7 @@
+//! The real back end: glommio's direct files, and blocking calls for everything about names.
+
+mod directory;
+mod file;
+
+pub(super) use directory::Directory;
+pub(super) use file::DirectFile;
