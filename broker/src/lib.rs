@@ -1,5 +1,6 @@
 //! Corelog's broker: one shard per core over io_uring and direct I/O.
 
 pub mod config;
+pub mod metadata;
 pub mod metrics;
 pub mod runtime;

@@ -1,0 +1,18 @@
+//! What the cluster agreed on: brokers, topics, partitions, settings.
+//!
+//! An immutable image, and the records that lead from one image to the next. Pure: records come
+//! in, images go out; the controller makes the records durable and the shards act on the images.
+//! The records' bytes are drawn in `broker/docs/metadata_log.md`.
+
+mod codec;
+mod image;
+mod placement;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+pub use codec::{RecordError, decode_record, encode_record};
+pub use image::{ApplyError, MetadataImage, PartitionImage, TopicImage};
+pub use placement::shard_of;
+pub use record::{BrokerRegistration, MetadataRecord};
