@@ -14,6 +14,8 @@ mod buffer;
 mod executor;
 mod fs;
 mod memory;
+pub mod mesh;
+mod net;
 mod real;
 pub mod sim;
 mod sync;
@@ -25,6 +27,8 @@ pub use buffer::{
 };
 pub use executor::{ExecutorOptions, ShardThread, available_cpus, launch_shard};
 pub use fs::{DirEntry, File, MAX_IO, OpenMode, ReadBuffer, Storage};
+pub use mesh::{Mesh, MeshFull, MeshPort, MeshSender, latest, remote};
+pub use net::{AcceptedSocket, Connection, Listener, ListeningSocket, ReadHalf, WriteHalf};
 pub use sim::{SimulatedDisk, Simulator};
 pub use sync::{
     Closed, Event, Notified, Notify, Permit, Semaphore, ShutdownSignal, WaitFor, oneshot, queue,
