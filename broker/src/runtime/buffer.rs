@@ -437,3 +437,6 @@ impl Charge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -413,3 +413,6 @@ impl std::fmt::Debug for ReadBuffer {
         write!(formatter, "ReadBuffer({} bytes)", self.len())
     }
 }
+
+#[cfg(test)]
+mod tests;
