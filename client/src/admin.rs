@@ -1,0 +1,293 @@
+//! Manages topics and their configuration, and looks at the cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use corelog_protocol::native::{
+    AlterTopic, AlterTopicConfigsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeTopicsRequest, MetadataRequest,
+};
+use corelog_protocol::{BrokerId, ErrorCode, IsolationLevel};
+use tokio::time::Instant;
+
+pub use corelog_protocol::native::{
+    BrokerInfo, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic, NewTopic, OffsetQuery,
+    PartitionDescription, TopicDescription, TopicSelector,
+};
+
+use crate::backoff::Backoff;
+use crate::cluster::Cluster;
+use crate::config::{AdminSettings, ClientConfig};
+use crate::connection::Request;
+use crate::error::{AdminError, ConnectError, ConsumeError, words};
+use crate::offsets::{self, ListedOffset};
+use crate::record::TopicPartition;
+
+/// Manages topics and their configuration. Clones share one connection.
+///
+/// Calls that name several topics return one result per topic, in the order of the question; the outer error is that of
+/// the call as a whole.
+#[derive(Clone)]
+pub struct Admin {
+    cluster: Arc<Cluster>,
+    settings: Arc<AdminSettings>,
+}
+
+/// A topic of the cluster, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicListing {
+    /// The topic's name.
+    pub name: String,
+    /// Its id.
+    pub id: corelog_protocol::TopicId,
+    /// True for the cluster's own topics.
+    pub internal: bool,
+    /// What an acknowledgement means in it.
+    pub durability: corelog_protocol::Durability,
+    /// How many partitions it has.
+    pub partitions: usize,
+}
+
+/// The cluster and its brokers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterDescription {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The broker that decides about metadata, if there is one.
+    pub controller: Option<BrokerId>,
+    /// The brokers, by id.
+    pub brokers: Vec<BrokerInfo>,
+}
+
+impl Admin {
+    /// Reads the settings and connects to the cluster, trying for up to `default.api.timeout.ms`.
+    ///
+    /// # Errors
+    /// A setting that is unknown or out of range; no bootstrap server that answers.
+    pub async fn new(config: &ClientConfig) -> Result<Self, ConnectError> {
+        let settings = AdminSettings::read(config)?;
+        let cluster = Cluster::connect(settings.connection.clone(), settings.api_timeout).await?;
+        Ok(Self {
+            cluster,
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// Creates topics. A success means that every shard of the broker serves the topic.
+    ///
+    /// # Errors
+    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole.
+    pub async fn create_topics(
+        &self,
+        topics: &[NewTopic],
+    ) -> Result<Vec<Result<CreatedTopic, AdminError>>, AdminError> {
+        let request = CreateTopicsRequest {
+            timeout_ms: self.timeout_ms(),
+            validate_only: false,
+            topics: topics.to_vec(),
+        };
+        let mut created = self.call("creating topics", &request).await?.topics;
+        topics
+            .iter()
+            .map(|topic| {
+                let answer = take_first(&mut created, |created| created.name == topic.name)
+                    .ok_or_else(|| missing("creating topics", &topic.name))?;
+                Ok(accept(answer.error, &answer.error_message, &topic.name).map(|()| answer))
+            })
+            .collect()
+    }
+
+    /// Deletes topics by name.
+    ///
+    /// # Errors
+    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole.
+    pub async fn delete_topics(
+        &self,
+        topics: &[&str],
+    ) -> Result<Vec<Result<(), AdminError>>, AdminError> {
+        let request = DeleteTopicsRequest {
+            timeout_ms: self.timeout_ms(),
+            topics: selectors(topics),
+        };
+        let mut deleted = self.call("deleting topics", &request).await?.topics;
+        topics
+            .iter()
+            .map(|topic| {
+                let answer = take_first(&mut deleted, |deleted| {
+                    deleted.name.as_deref() == Some(*topic)
+                })
+                .ok_or_else(|| missing("deleting topics", topic))?;
+                Ok(accept(answer.error, &answer.error_message, topic))
+            })
+            .collect()
+    }
+
+    /// All topics, by name.
+    ///
+    /// # Errors
+    /// No answer within `default.api.timeout.ms`, or a request that is refused.
+    pub async fn list_topics(&self) -> Result<Vec<TopicListing>, AdminError> {
+        let request = MetadataRequest { topics: None };
+        let response = self.call("listing topics", &request).await?;
+        let mut topics: Vec<TopicListing> = response
+            .topics
+            .into_iter()
+            .filter(|topic| topic.error == ErrorCode::None)
+            .map(|topic| TopicListing {
+                name: topic.name,
+                id: topic.id,
+                internal: topic.internal,
+                durability: topic.durability,
+                partitions: topic.partitions.len(),
+            })
+            .collect();
+        topics.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(topics)
+    }
+
+    /// Partitions, offsets and configuration of topics.
+    ///
+    /// # Errors
+    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole.
+    pub async fn describe_topics(
+        &self,
+        topics: &[&str],
+    ) -> Result<Vec<Result<TopicDescription, AdminError>>, AdminError> {
+        let request = DescribeTopicsRequest {
+            topics: Some(selectors(topics)),
+        };
+        let mut described = self.call("describing topics", &request).await?.topics;
+        topics
+            .iter()
+            .map(|topic| {
+                let answer = take_first(&mut described, |described| described.name == *topic)
+                    .ok_or_else(|| missing("describing topics", topic))?;
+                Ok(accept(answer.error, &answer.error_message, topic).map(|()| answer))
+            })
+            .collect()
+    }
+
+    /// Changes the configuration of one topic: all changes, or none.
+    ///
+    /// # Errors
+    /// A change that is refused, or no answer within `default.api.timeout.ms`.
+    pub async fn alter_topic_configs(
+        &self,
+        topic: &str,
+        changes: &[ConfigChange],
+    ) -> Result<(), AdminError> {
+        let request = AlterTopicConfigsRequest {
+            validate_only: false,
+            topics: vec![AlterTopic {
+                name: topic.to_owned(),
+                changes: changes.to_vec(),
+            }],
+        };
+        let response = self.call("altering a topic", &request).await?;
+        let answer = response
+            .topics
+            .into_iter()
+            .find(|altered| altered.name == topic)
+            .ok_or_else(|| missing("altering a topic", topic))?;
+        accept(answer.error, &answer.error_message, topic)
+    }
+
+    /// The cluster and its brokers.
+    ///
+    /// # Errors
+    /// No answer within `default.api.timeout.ms`, or a request that is refused.
+    pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
+        let request = MetadataRequest {
+            topics: Some(Vec::new()),
+        };
+        let response = self.call("describing the cluster", &request).await?;
+        let mut brokers = response.brokers;
+        brokers.sort_by_key(|broker| broker.id);
+        Ok(ClusterDescription {
+            cluster_id: response.cluster_id,
+            controller: response.controller,
+            brokers,
+        })
+    }
+
+    /// Offsets by place or time. `None` means that no record is at or after the time asked for.
+    ///
+    /// # Errors
+    /// A partition that does not exist, or no answer within `default.api.timeout.ms`.
+    pub async fn list_offsets(
+        &self,
+        queries: &[(TopicPartition, OffsetQuery)],
+    ) -> Result<HashMap<TopicPartition, Option<ListedOffset>>, ConsumeError> {
+        offsets::list_offsets(
+            &self.cluster,
+            queries,
+            IsolationLevel::ReadUncommitted,
+            self.settings.api_timeout,
+        )
+        .await
+    }
+
+    /// Sends a request, again and again while no broker is to be had. A request that may have been carried out is sent
+    /// again only if nothing changes by it.
+    async fn call<R: Request>(
+        &self,
+        action: &'static str,
+        request: &R,
+    ) -> Result<R::Response, AdminError> {
+        let start = Instant::now();
+        let mut backoff = Backoff::new(self.settings.connection.retry_backoff);
+        loop {
+            let left = self.settings.api_timeout.saturating_sub(start.elapsed());
+            let called = tokio::time::timeout(left, self.cluster.call_any(request)).await;
+            let reason = match called {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) if error.is_retriable() => error.to_string(),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_elapsed) => "no answer came".to_owned(),
+            };
+            let wait = backoff.next_wait();
+            if start.elapsed() + wait >= self.settings.api_timeout {
+                return Err(AdminError::Timeout {
+                    action,
+                    waited: start.elapsed(),
+                    reason,
+                });
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn timeout_ms(&self) -> u32 {
+        u32::try_from(self.settings.connection.request_timeout.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+fn selectors(topics: &[&str]) -> Vec<TopicSelector> {
+    topics
+        .iter()
+        .map(|topic| TopicSelector::Name((*topic).to_owned()))
+        .collect()
+}
+
+fn take_first<T>(answers: &mut Vec<T>, is_mine: impl Fn(&T) -> bool) -> Option<T> {
+    let position = answers.iter().position(is_mine)?;
+    Some(answers.swap_remove(position))
+}
+
+fn missing(action: &'static str, topic: &str) -> AdminError {
+    AdminError::IncompleteAnswer {
+        action,
+        what: format!("topic {topic}"),
+    }
+}
+
+fn accept(code: ErrorCode, message: &Option<String>, topic: &str) -> Result<(), AdminError> {
+    if code == ErrorCode::None {
+        return Ok(());
+    }
+    Err(AdminError::Topic {
+        topic: topic.to_owned(),
+        code,
+        message: words(code, message.as_ref()),
+    })
+}

@@ -1,0 +1,82 @@
+//! Settings by Kafka's names.
+//!
+//! A [`ClientConfig`] is only a list of names and texts. It is read once, when a producer, consumer or admin is built:
+//! a name that this kind of client does not know and a value out of its range are refused there, so that a typing error
+//! never runs silently with a default.
+
+mod keys;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub(crate) use settings::{
+    AdminSettings, BackoffSettings, ConnectionSettings, ConsumerSettings, ProducerSettings,
+};
+pub use settings::{AutoOffsetReset, FetchMode, Partitioner};
+
+use crate::error::ConfigError;
+
+/// Kafka-named settings of a client, in the order of their names.
+///
+/// ```
+/// use corelog_client::ClientConfig;
+///
+/// let config = ClientConfig::new()
+///     .set("bootstrap.servers", "127.0.0.1:9190")
+///     .set("linger.ms", 5);
+/// assert_eq!(config.get("linger.ms"), Some("5"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientConfig {
+    settings: BTreeMap<String, String>,
+}
+
+impl ClientConfig {
+    /// An empty list: every setting has its default, except `bootstrap.servers`, which has none.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets one name, replacing an earlier value.
+    #[must_use]
+    pub fn set(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.settings.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// The text given for a name, if any.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
+    }
+
+    /// All names and texts given, ordered by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// Which client reads the settings; it decides which names exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Producer,
+    Consumer,
+    Admin,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+            Self::Admin => "admin client",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use corelog_protocol::{Acks, Compression};
+
+use super::{AdminSettings, ConsumerSettings, FetchMode, ProducerSettings};
+use crate::{AutoOffsetReset, ClientConfig, ConfigError};
+
+fn config() -> ClientConfig {
+    ClientConfig::new().set("bootstrap.servers", "127.0.0.1:9190, [::1]:9190")
+}
+
+#[test]
+fn defaults_are_kafkas_unless_documented() {
+    let producer = ProducerSettings::read(&config()).unwrap();
+    assert_eq!(
+        producer.connection.bootstrap_servers,
+        ["127.0.0.1:9190", "[::1]:9190"]
+    );
+    assert_eq!(producer.acks, Acks::All);
+    assert_eq!(producer.linger, Duration::from_millis(5));
+    assert_eq!(producer.buffer_bytes, 33_554_432);
+    assert_eq!(producer.delivery_timeout, Duration::from_secs(120));
+    assert_eq!(producer.max_in_flight, 5);
+    assert_eq!(producer.compression, Compression::None);
+    let consumer = ConsumerSettings::read(&config()).unwrap();
+    assert_eq!(consumer.max_poll_records, 500);
+    assert_eq!(consumer.auto_offset_reset, AutoOffsetReset::Latest);
+    assert_eq!(consumer.fetch_mode, FetchMode::Subscribe);
+    assert!(consumer.check_crcs);
+}
+
+#[test]
+fn a_name_of_another_client_is_unknown() {
+    let error = ConsumerSettings::read(&config().set("linger.ms", 5)).unwrap_err();
+    assert!(
+        matches!(&error, ConfigError::UnknownName { name, role, known }
+            if name == "linger.ms" && role == "consumer" && known.contains("fetch.min.bytes")),
+        "{error}"
+    );
+    AdminSettings::read(&config().set("max.poll.records", 5)).unwrap_err();
+}
+
+#[test]
+fn a_value_out_of_range_names_the_setting_the_value_and_the_range() {
+    let error = ProducerSettings::read(&config().set("max.in.flight.requests.per.connection", 0))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "max.in.flight.requests.per.connection = \"0\": expected a whole number from 1 to 1024"
+    );
+    let error = ProducerSettings::read(&config().set("acks", "two"))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "acks = \"two\": expected one of all, -1, 1, 0");
+}
+
+#[test]
+fn servers_are_required_and_need_a_port() {
+    let missing = AdminSettings::read(&ClientConfig::new()).unwrap_err();
+    assert!(matches!(missing, ConfigError::MissingValue { name } if name == "bootstrap.servers"));
+    for wrong in ["localhost", "localhost:", ":9190", "localhost:99999"] {
+        let config = ClientConfig::new().set("bootstrap.servers", wrong);
+        let error = AdminSettings::read(&config).unwrap_err();
+        assert!(
+            matches!(&error, ConfigError::InvalidValue { value, .. } if value == wrong),
+            "{wrong}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_delivery_timeout_shorter_than_one_attempt_is_refused() {
+    let error = ProducerSettings::read(&config().set("delivery.timeout.ms", 1000)).unwrap_err();
+    assert!(error.to_string().contains("30005"), "{error}");
+    let settings = ProducerSettings::read(&config().set("request.timeout.ms", 300_000)).unwrap();
+    assert_eq!(settings.delivery_timeout, Duration::from_millis(300_005));
+}
+
+#[test]
+fn a_first_backoff_above_the_maximum_is_constant() {
+    let settings = AdminSettings::read(&config().set("retry.backoff.ms", 5000)).unwrap();
+    assert_eq!(
+        settings.connection.retry_backoff.first,
+        Duration::from_secs(1)
+    );
+}

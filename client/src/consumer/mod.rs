@@ -1,0 +1,357 @@
+//! Reads records.
+//!
+//! A coordinator task looks up positions and leaders; one fetcher task per (broker, shard) fills a bounded buffer, by
+//! asking or by subscribing; `poll` takes from the buffer, decodes, and moves the positions. All of them work on one
+//! [`Assignment`](assignment::Assignment).
+
+mod assignment;
+mod batch;
+mod buffer;
+mod coordinator;
+mod fetcher;
+mod poll;
+mod shared;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use corelog_protocol::Offset;
+use corelog_protocol::native::OffsetQuery;
+use futures_util::stream::{self, Stream};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+pub use assignment::SeekTo;
+pub use batch::ConsumerBatch;
+
+use crate::cluster::Cluster;
+use crate::config::{ClientConfig, ConsumerSettings};
+use crate::error::{ConnectError, ConsumeError};
+use crate::offsets::{each_once, list_offsets};
+use crate::record::{ConsumerRecord, TopicPartition};
+use poll::Poller;
+use shared::Shared;
+
+/// Reads records of the partitions that it is given.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// use corelog_client::{ClientConfig, Consumer, PartitionIndex, SeekTo, TopicPartition};
+///
+/// let config = ClientConfig::new().set("bootstrap.servers", "127.0.0.1:9190");
+/// let mut consumer = Consumer::new(&config).await?;
+/// let partition = TopicPartition::new("orders", PartitionIndex::new(0));
+/// consumer.assign(&[partition.clone()]).await?;
+/// consumer.seek(&partition, SeekTo::Beginning).await?;
+/// for record in consumer.poll(Duration::from_secs(1)).await? {
+///     println!("{}: {:?}", record.offset, record.value);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Consumer {
+    shared: Arc<Shared>,
+    poller: Poller,
+    coordinator: AbortHandle,
+}
+
+/// What one `poll` returns, in order within each partition.
+pub type ConsumerRecords = Vec<ConsumerRecord>;
+
+impl Consumer {
+    /// Reads the settings and connects to the cluster, trying for up to `default.api.timeout.ms`. The consumer's tasks
+    /// run on the tokio runtime of this call.
+    ///
+    /// # Errors
+    /// A setting that is unknown or out of range; no bootstrap server that answers.
+    pub async fn new(config: &ClientConfig) -> Result<Self, ConnectError> {
+        let settings = ConsumerSettings::read(config)?;
+        let cluster = Cluster::connect(settings.connection.clone(), settings.api_timeout).await?;
+        let shared = Arc::new(Shared::new(settings, cluster));
+        let coordinator = tokio::spawn(coordinator::run(Arc::clone(&shared))).abort_handle();
+        Ok(Self {
+            shared,
+            poller: Poller::default(),
+            coordinator,
+        })
+    }
+
+    /// Replaces the partitions to read. Those that stay keep their position; new ones begin where `auto.offset.reset`
+    /// says, until a [`seek`](Self::seek).
+    ///
+    /// # Errors
+    /// [`ConsumeError::NoSuchPartition`], or no metadata within `default.api.timeout.ms`.
+    pub async fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), ConsumeError> {
+        self.check_exist(partitions).await?;
+        let start = poll::start_of(self.shared.settings.auto_offset_reset);
+        let new = self.shared.assignment().assign(partitions, start);
+        if start.is_none() {
+            for (partition, generation) in new {
+                poll::report_no_position(&self.shared, partition, generation);
+            }
+        }
+        self.shared.changed();
+        Ok(())
+    }
+
+    async fn check_exist(&self, partitions: &[TopicPartition]) -> Result<(), ConsumeError> {
+        let cluster = &self.shared.cluster;
+        let mut image = cluster.image();
+        for partition in partitions {
+            cluster.track_topic(&partition.topic);
+        }
+        let start = Instant::now();
+        let within = self.shared.settings.api_timeout;
+        let mut backoff = crate::backoff::Backoff::new(cluster.settings().retry_backoff);
+        while partitions
+            .iter()
+            .any(|partition| !image.topics.contains_key(&partition.topic))
+        {
+            let left = within.saturating_sub(start.elapsed());
+            let refreshed = tokio::time::timeout(left, cluster.refresh(image.version)).await;
+            let reason = match refreshed {
+                Ok(Ok(newer)) => {
+                    image = newer;
+                    for partition in partitions {
+                        crate::offsets::check_exists(&image, partition)?;
+                    }
+                    "the brokers do not tell all topics".to_owned()
+                }
+                Ok(Err(error)) if error.is_retriable() => error.to_string(),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_elapsed) => "no broker answered".to_owned(),
+            };
+            let wait = backoff.next_wait();
+            if start.elapsed() + wait >= within {
+                return Err(ConsumeError::Timeout {
+                    action: "asking for topics",
+                    waited: start.elapsed(),
+                    reason,
+                });
+            }
+            let complete = partitions
+                .iter()
+                .all(|partition| image.topics.contains_key(&partition.topic));
+            if !complete {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        partitions
+            .iter()
+            .try_for_each(|partition| crate::offsets::check_exists(&image, partition))
+    }
+
+    /// The partitions assigned, in order.
+    #[must_use]
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.shared.assignment().partitions()
+    }
+
+    /// Moves a partition. A place that must be asked for is looked up while `poll` waits.
+    ///
+    /// # Errors
+    /// [`ConsumeError::NotAssigned`].
+    pub async fn seek(
+        &mut self,
+        partition: &TopicPartition,
+        to: SeekTo,
+    ) -> Result<(), ConsumeError> {
+        self.change(partition, |assignment| assignment.seek(partition, to))
+    }
+
+    /// Stops fetching a partition and returning its records, until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// [`ConsumeError::NotAssigned`].
+    pub fn pause(&mut self, partition: &TopicPartition) -> Result<(), ConsumeError> {
+        self.change(partition, |assignment| {
+            assignment.set_paused(partition, true)
+        })
+    }
+
+    /// Goes on with a partition that was paused.
+    ///
+    /// # Errors
+    /// [`ConsumeError::NotAssigned`].
+    pub fn resume(&mut self, partition: &TopicPartition) -> Result<(), ConsumeError> {
+        self.change(partition, |assignment| {
+            assignment.set_paused(partition, false)
+        })
+    }
+
+    fn change(
+        &self,
+        partition: &TopicPartition,
+        change: impl FnOnce(&mut assignment::Assignment) -> bool,
+    ) -> Result<(), ConsumeError> {
+        if !change(&mut self.shared.assignment()) {
+            return Err(ConsumeError::NotAssigned {
+                partition: partition.clone(),
+            });
+        }
+        self.shared.changed();
+        Ok(())
+    }
+
+    /// The offset of the next record that `poll` returns; `None` while it is being looked up.
+    ///
+    /// # Errors
+    /// [`ConsumeError::NotAssigned`].
+    pub fn position(&self, partition: &TopicPartition) -> Result<Option<Offset>, ConsumeError> {
+        let assignment = self.shared.assignment();
+        if assignment.contains(partition) {
+            Ok(assignment.position(partition))
+        } else {
+            Err(ConsumeError::NotAssigned {
+                partition: partition.clone(),
+            })
+        }
+    }
+
+    /// Returns up to `max.poll.records` records, as soon as there are any; none if `timeout` passes first.
+    ///
+    /// # Errors
+    /// A partition that cannot be read on: it is set aside until a seek, and the others go on with the next call.
+    pub async fn poll(&mut self, timeout: Duration) -> Result<ConsumerRecords, ConsumeError> {
+        let limit = self.shared.settings.max_poll_records;
+        let mut records = Vec::new();
+        let shared = Arc::clone(&self.shared);
+        let poller = &mut self.poller;
+        wait_for(&shared, timeout, || {
+            poller.take_records(&shared, limit, &mut records)?;
+            Ok(!records.is_empty())
+        })
+        .await?;
+        Ok(records)
+    }
+
+    /// Like [`poll`](Self::poll), with whole batches that are not decoded: up to `limit` of them.
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll).
+    pub async fn poll_batches(
+        &mut self,
+        timeout: Duration,
+        limit: usize,
+    ) -> Result<Vec<ConsumerBatch>, ConsumeError> {
+        let mut batches = Vec::new();
+        let shared = Arc::clone(&self.shared);
+        let poller = &mut self.poller;
+        wait_for(&shared, timeout, || {
+            poller.take_batches(&shared, limit, &mut batches)?;
+            Ok(!batches.is_empty())
+        })
+        .await?;
+        Ok(batches)
+    }
+
+    /// The records as a stream without end. After an error the stream goes on with the other partitions.
+    pub fn stream(
+        &mut self,
+    ) -> impl Stream<Item = Result<ConsumerRecord, ConsumeError>> + Send + '_ {
+        stream::unfold(
+            (self, VecDeque::new()),
+            |(consumer, mut ready)| async move {
+                let item = consumer.next_of(&mut ready).await;
+                Some((item, (consumer, ready)))
+            },
+        )
+    }
+
+    /// Like [`stream`](Self::stream), owning the consumer.
+    pub fn into_stream(
+        self,
+    ) -> impl Stream<Item = Result<ConsumerRecord, ConsumeError>> + Send + 'static {
+        stream::unfold(
+            (self, VecDeque::new()),
+            |(mut consumer, mut ready)| async move {
+                let item = consumer.next_of(&mut ready).await;
+                Some((item, (consumer, ready)))
+            },
+        )
+    }
+
+    async fn next_of(
+        &mut self,
+        ready: &mut VecDeque<ConsumerRecord>,
+    ) -> Result<ConsumerRecord, ConsumeError> {
+        loop {
+            if let Some(record) = ready.pop_front() {
+                return Ok(record);
+            }
+            ready.extend(self.poll(Duration::from_secs(3600)).await?);
+        }
+    }
+
+    /// Where the log of each partition starts.
+    ///
+    /// # Errors
+    /// A partition that does not exist, or no answer within `default.api.timeout.ms`.
+    pub async fn beginning_offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, Offset>, ConsumeError> {
+        self.offsets(partitions, OffsetQuery::Earliest).await
+    }
+
+    /// Where what is readable of each partition ends: the offset that the next record will have.
+    ///
+    /// # Errors
+    /// A partition that does not exist, or no answer within `default.api.timeout.ms`.
+    pub async fn end_offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, Offset>, ConsumeError> {
+        self.offsets(partitions, OffsetQuery::Latest).await
+    }
+
+    async fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+        query: OffsetQuery,
+    ) -> Result<HashMap<TopicPartition, Offset>, ConsumeError> {
+        let settings = &self.shared.settings;
+        let found = list_offsets(
+            &self.shared.cluster,
+            &each_once(partitions, query),
+            settings.isolation,
+            settings.api_timeout,
+        )
+        .await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(partition, listed)| Some((partition, listed?.offset)))
+            .collect())
+    }
+
+    /// Ends the consumer's tasks and connections. Dropping it does the same.
+    pub fn close(self) {}
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.coordinator.abort();
+        self.shared.stop_fetchers();
+    }
+}
+
+/// Calls `look` now and whenever something arrived, until it finds something or the time is over.
+async fn wait_for(
+    shared: &Shared,
+    timeout: Duration,
+    mut look: impl FnMut() -> Result<bool, ConsumeError>,
+) -> Result<(), ConsumeError> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if look()? {
+            return Ok(());
+        }
+        let arrived = shared.buffer.arrived();
+        if tokio::time::timeout_at(deadline, arrived).await.is_err() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Takes portions out of the buffer, decodes their batches and moves the positions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corelog_protocol::Offset;
+use corelog_protocol::record::BatchView;
+
+use super::assignment::SeekTo;
+use super::batch::{ConsumerBatch, decode_records};
+use super::buffer::{Content, Hold, Portion};
+use super::coordinator::fail;
+use super::shared::Shared;
+use crate::config::AutoOffsetReset;
+use crate::error::ConsumeError;
+use crate::record::{ConsumerRecord, TopicPartition};
+
+/// Where polling stands between two calls.
+#[derive(Default)]
+pub(super) struct Poller {
+    open: Option<OpenPortion>,
+    /// Portions of partitions that were paused after they were fetched.
+    aside: VecDeque<OpenPortion>,
+    /// Met after records that had to be returned first.
+    held_error: Option<ConsumeError>,
+}
+
+/// A portion being polled.
+struct OpenPortion {
+    partition: TopicPartition,
+    generation: u64,
+    /// The batches not yet looked at.
+    rest: Bytes,
+    /// Records of the last batch looked at, not yet returned.
+    records: VecDeque<ConsumerRecord>,
+    /// Where the partition stands after what was returned.
+    position: Option<Offset>,
+    /// Where it stands once `records` is empty.
+    batch_end: Option<Offset>,
+    hold: Arc<Hold>,
+}
+
+impl Poller {
+    /// Appends up to `limit` records to `records`, from what is in the buffer.
+    pub(super) fn take_records(
+        &mut self,
+        shared: &Shared,
+        limit: usize,
+        records: &mut Vec<ConsumerRecord>,
+    ) -> Result<(), ConsumeError> {
+        self.take(shared, limit, records, |portion, room, records| {
+            portion.take_records(room, records)
+        })
+    }
+
+    /// Appends up to `limit` batches to `batches`, from what is in the buffer.
+    pub(super) fn take_batches(
+        &mut self,
+        shared: &Shared,
+        limit: usize,
+        batches: &mut Vec<ConsumerBatch>,
+    ) -> Result<(), ConsumeError> {
+        self.take(shared, limit, batches, |portion, room, batches| {
+            portion.take_batches(room, batches);
+            Ok(())
+        })
+    }
+
+    fn take<T>(
+        &mut self,
+        shared: &Shared,
+        limit: usize,
+        taken: &mut Vec<T>,
+        mut take: impl FnMut(&mut OpenPortion, usize, &mut Vec<T>) -> Result<(), ConsumeError>,
+    ) -> Result<(), ConsumeError> {
+        if let Some(error) = self.held_error.take() {
+            return Err(error);
+        }
+        while taken.len() < limit {
+            let result = match self.open_next(shared) {
+                Ok(false) => return Ok(()),
+                Ok(true) => {
+                    let portion = self.open.as_mut().expect("a portion was just opened");
+                    let result = take(portion, limit - taken.len(), taken);
+                    portion.note_position(shared);
+                    if let Err(error) = &result {
+                        let (partition, generation) =
+                            (portion.partition.clone(), portion.generation);
+                        shared.assignment().stop(&partition, generation);
+                        shared.changed();
+                        debug_assert!(!error.is_retriable(), "damage does not mend itself");
+                    }
+                    if result.is_err() || portion.is_done() {
+                        self.open = None;
+                    }
+                    result
+                }
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) => {}
+                Err(error) if taken.is_empty() => return Err(error),
+                Err(error) => {
+                    self.held_error = Some(error);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a portion which may be polled is open; false if there is none.
+    fn open_next(&mut self, shared: &Shared) -> Result<bool, ConsumeError> {
+        if let Some(portion) = self.open.take() {
+            let assignment = shared.assignment();
+            if assignment.is_current(&portion.partition, portion.generation) {
+                if assignment.is_paused(&portion.partition) {
+                    self.aside.push_back(portion);
+                } else {
+                    self.open = Some(portion);
+                    return Ok(true);
+                }
+            }
+        }
+        if !self.aside.is_empty() {
+            let assignment = shared.assignment();
+            self.aside
+                .retain(|portion| assignment.is_current(&portion.partition, portion.generation));
+            let resumed = self
+                .aside
+                .iter()
+                .position(|portion| !assignment.is_paused(&portion.partition));
+            if let Some(position) = resumed {
+                self.open = self.aside.remove(position);
+                return Ok(true);
+            }
+        }
+        while let Some(portion) = shared.buffer.pop() {
+            let Portion {
+                partition,
+                generation,
+                content,
+            } = portion;
+            let paused = {
+                let assignment = shared.assignment();
+                if !assignment.is_current(&partition, generation) {
+                    continue;
+                }
+                assignment.is_paused(&partition)
+            };
+            match content {
+                Content::Batches { bytes, hold } => {
+                    let portion = OpenPortion::new(shared, partition, generation, bytes, hold);
+                    if paused {
+                        self.aside.push_back(portion);
+                    } else {
+                        self.open = Some(portion);
+                        return Ok(true);
+                    }
+                }
+                Content::OutOfRange(offset) => {
+                    let error = ConsumeError::OffsetOutOfRange {
+                        partition: partition.clone(),
+                        offset,
+                    };
+                    reset(shared, &partition, None, error)?;
+                }
+                Content::Truncated(end_offset) => {
+                    let position = shared.assignment().position(&partition);
+                    let error = ConsumeError::LogTruncated {
+                        partition: partition.clone(),
+                        position: position.unwrap_or(end_offset),
+                        end_offset,
+                    };
+                    reset(shared, &partition, Some(end_offset), error)?;
+                }
+                Content::Failed(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl OpenPortion {
+    fn new(
+        shared: &Shared,
+        partition: TopicPartition,
+        generation: u64,
+        bytes: Bytes,
+        hold: Hold,
+    ) -> Self {
+        let position = shared.assignment().position(&partition);
+        Self {
+            partition,
+            generation,
+            rest: bytes,
+            records: VecDeque::new(),
+            position,
+            batch_end: None,
+            hold: Arc::new(hold),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.rest.is_empty() && self.records.is_empty()
+    }
+
+    fn note_position(&self, shared: &Shared) {
+        if let Some(position) = self.position {
+            shared
+                .assignment()
+                .advance(&self.partition, self.generation, position);
+        }
+    }
+
+    /// Splits the next batch off, with the offset after it.
+    fn next_batch(&mut self) -> Option<(Bytes, Offset)> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (view, _) = BatchView::parse(&self.rest).expect("it was parsed when it was fetched");
+        let next_offset = view.next_offset();
+        let size = view.size_in_bytes();
+        Some((self.rest.split_to(size), next_offset))
+    }
+
+    fn take_records(
+        &mut self,
+        room: usize,
+        taken: &mut Vec<ConsumerRecord>,
+    ) -> Result<(), ConsumeError> {
+        let limit = taken.len() + room;
+        while taken.len() < limit {
+            if let Some(record) = self.records.pop_front() {
+                self.position = record.offset.checked_add(1);
+                taken.push(record);
+                continue;
+            }
+            self.position = self.batch_end.or(self.position);
+            let Some((batch, next_offset)) = self.next_batch() else {
+                break;
+            };
+            let from = self.position.unwrap_or(Offset::ZERO);
+            let records = &mut self.records;
+            decode_records(&self.partition, &batch, from, |record| {
+                records.push_back(record);
+            })?;
+            self.batch_end = Some(next_offset);
+        }
+        if self.records.is_empty() {
+            self.position = self.batch_end.or(self.position);
+        }
+        Ok(())
+    }
+
+    fn take_batches(&mut self, room: usize, taken: &mut Vec<ConsumerBatch>) {
+        // Records decoded by an earlier `poll` cannot become a batch again: the next batch is returned whole.
+        self.records.clear();
+        for _ in 0..room {
+            let Some((bytes, next_offset)) = self.next_batch() else {
+                break;
+            };
+            taken.push(ConsumerBatch {
+                topic: Arc::clone(&self.partition.topic),
+                partition: self.partition.partition,
+                position: self.position.unwrap_or(Offset::ZERO),
+                bytes,
+                _hold: Arc::clone(&self.hold),
+            });
+            self.position = Some(next_offset);
+            self.batch_end = Some(next_offset);
+        }
+    }
+}
+
+/// The position is not in the log: goes where `auto.offset.reset` says (or to `end`, where the log was cut), or fails.
+fn reset(
+    shared: &Shared,
+    partition: &TopicPartition,
+    end: Option<Offset>,
+    error: ConsumeError,
+) -> Result<(), ConsumeError> {
+    let to = match (shared.settings.auto_offset_reset, end) {
+        (AutoOffsetReset::None, _) => return Err(error),
+        (_, Some(end)) => SeekTo::Offset(end),
+        (AutoOffsetReset::Earliest, None) => SeekTo::Beginning,
+        (AutoOffsetReset::Latest, None) => SeekTo::End,
+    };
+    tracing::warn!(%partition, %error, ?to, "the position is reset");
+    shared.assignment().seek(partition, to);
+    shared.changed();
+    Ok(())
+}
+
+/// Where a new partition begins, or the error that `poll` returns because nobody said where.
+pub(super) fn start_of(settings: AutoOffsetReset) -> Option<SeekTo> {
+    match settings {
+        AutoOffsetReset::Earliest => Some(SeekTo::Beginning),
+        AutoOffsetReset::Latest => Some(SeekTo::End),
+        AutoOffsetReset::None => None,
+    }
+}
+
+/// Lets the next `poll` say that a partition has no position, unless it is given one before.
+pub(super) fn report_no_position(shared: &Shared, partition: TopicPartition, generation: u64) {
+    let error = ConsumeError::NoPosition {
+        partition: partition.clone(),
+    };
+    fail(shared, partition, generation, error);
+}

@@ -1,0 +1,326 @@
+//! Sends records.
+//!
+//! `send` copies a record into the open batch of its partition (a *lane*) and returns at once. A batch leaves when it is
+//! full or has lingered. One task per (broker, shard) takes finished batches from its lanes, puts batches of several
+//! partitions into one request and keeps several requests under way; a clock task ends lingering and times out
+//! deliveries; a router task keeps the lanes pointed at their leaders.
+
+mod clock;
+mod delivery;
+mod lane;
+mod memory;
+mod node;
+mod partitioner;
+mod router;
+mod shared;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use corelog_protocol::Timestamp;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+pub use delivery::Delivery;
+
+use crate::backoff::Backoff;
+use crate::cluster::Cluster;
+use crate::config::{ClientConfig, ProducerSettings};
+use crate::error::{ConnectError, ProduceError};
+use crate::metadata::PartitionInfo;
+use crate::record::ProducerRecord;
+use delivery::Settled;
+use lane::Appended;
+use memory::Reservation;
+use shared::{Shared, TopicLanes};
+
+/// Sends records to topics. Clones share batches, connections and memory; a program needs one.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use corelog_client::{ClientConfig, Producer, ProducerRecord};
+///
+/// let config = ClientConfig::new().set("bootstrap.servers", "127.0.0.1:9190");
+/// let producer = Producer::new(&config).await?;
+/// let delivery = producer
+///     .send(ProducerRecord::to("orders").key("customer-7").value("2 apples"))
+///     .await?;
+/// println!("written at offset {:?}", delivery.await?.offset);
+/// producer.close(std::time::Duration::from_secs(30)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Producer {
+    handle: Arc<Handle>,
+}
+
+/// The last one to go ends the tasks. Records not acknowledged by then fail as closed: call [`Producer::close`] first.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.shut_down();
+    }
+}
+
+/// Counts since the producer was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProducerMetrics {
+    /// Records acknowledged.
+    pub records: u64,
+    /// Batches acknowledged.
+    pub batches: u64,
+    /// Bytes of batches acknowledged, compressed.
+    pub bytes: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Batches sent again.
+    pub retries: u64,
+    /// Records that failed for good.
+    pub errors: u64,
+    /// Bytes of `buffer.memory` in use.
+    pub buffered_bytes: usize,
+}
+
+impl Producer {
+    /// Reads the settings and connects to the cluster, trying for up to `max.block.ms`. The producer's tasks run on the
+    /// tokio runtime of this call.
+    ///
+    /// # Errors
+    /// A setting that is unknown or out of range; no bootstrap server that answers.
+    pub async fn new(config: &ClientConfig) -> Result<Self, ConnectError> {
+        let settings = ProducerSettings::read(config)?;
+        let cluster = Cluster::connect(settings.connection.clone(), settings.max_block).await?;
+        let shared = Arc::new(Shared::new(settings, cluster));
+        let clock = tokio::spawn(clock::run(Arc::clone(&shared)));
+        shared.keep_task(clock.abort_handle());
+        let router = tokio::spawn(router::run(Arc::clone(&shared)));
+        shared.keep_task(router.abort_handle());
+        Ok(Self {
+            handle: Arc::new(Handle { shared }),
+        })
+    }
+
+    /// Copies a record into a batch. Waits, for up to `max.block.ms`, only while the topic's metadata is unknown or
+    /// `buffer.memory` is full. The returned [`Delivery`] resolves when the broker has answered.
+    ///
+    /// Records of one partition are written in the order of these calls, unless the broker refuses one batch while a
+    /// later one is already under way; `max.in.flight.requests.per.connection=1` excludes that too.
+    ///
+    /// # Errors
+    /// A record that can never be sent, metadata or memory that did not come in time, a closed producer.
+    pub async fn send(&self, record: ProducerRecord<'_>) -> Result<Delivery, ProduceError> {
+        let shared = &self.handle.shared;
+        let timestamp = record.timestamp.unwrap_or_else(Timestamp::now);
+        let mut granted = None;
+        if let Some(topic) = shared.topic(record.topic) {
+            match append(shared, &topic, &record, timestamp, &mut granted)? {
+                Attempt::Batched(delivery) => return Ok(delivery),
+                Attempt::WantsMemory(_) => {}
+            }
+        }
+        self.send_when_possible(record, timestamp).await
+    }
+
+    /// The slow path: waits for metadata, then for memory.
+    async fn send_when_possible(
+        &self,
+        record: ProducerRecord<'_>,
+        timestamp: Timestamp,
+    ) -> Result<Delivery, ProduceError> {
+        let shared = &self.handle.shared;
+        let start = Instant::now();
+        let topic = self.topic(record.topic).await?;
+        let mut granted: Option<Reservation> = None;
+        loop {
+            match append(shared, &topic, &record, timestamp, &mut granted)? {
+                Attempt::Batched(delivery) => return Ok(delivery),
+                Attempt::WantsMemory(bytes) => {
+                    // Held bytes must not wait for more bytes: two waiters could starve each other.
+                    drop(granted.take());
+                    shared.lingering.end_all(shared);
+                    let left = shared.settings.max_block.saturating_sub(start.elapsed());
+                    granted = shared.memory.reserve(bytes, left).await;
+                    if granted.is_none() {
+                        return Err(ProduceError::BufferFull {
+                            limit: shared.memory.limit(),
+                            waited: start.elapsed(),
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The lanes of a topic, once its metadata is there.
+    async fn topic(&self, name: &str) -> Result<Arc<TopicLanes>, ProduceError> {
+        let shared = &self.handle.shared;
+        if let Some(topic) = shared.topic(name) {
+            return Ok(topic);
+        }
+        let name: Arc<str> = name.into();
+        shared.cluster.track_topic(&name);
+        let start = Instant::now();
+        let mut backoff = Backoff::new(shared.settings.connection.retry_backoff);
+        let mut seen = shared.cluster.image().version;
+        loop {
+            if shared.closed.load(Ordering::Acquire) {
+                return Err(ProduceError::Closed);
+            }
+            let left = shared.settings.max_block.saturating_sub(start.elapsed());
+            let refreshed = tokio::time::timeout(left, shared.cluster.refresh(seen)).await;
+            let reason = match refreshed {
+                Ok(Ok(image)) => {
+                    seen = image.version;
+                    if let Some(topic) = image.topics.get(&name)
+                        && !topic.partitions.is_empty()
+                    {
+                        return Ok(shared.learn_topic(topic));
+                    }
+                    match image.missing.get(&name) {
+                        Some(code) => format!("{code}: {}", code.message()),
+                        None => "the broker does not mention it".to_owned(),
+                    }
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_elapsed) => "no broker answered".to_owned(),
+            };
+            let wait = backoff.next_wait();
+            if start.elapsed() + wait >= shared.settings.max_block {
+                return Err(ProduceError::NoMetadata {
+                    topic: name.to_string(),
+                    waited: start.elapsed(),
+                    reason,
+                });
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The partitions of a topic and where they are led, waiting up to `max.block.ms`.
+    ///
+    /// # Errors
+    /// [`ProduceError::NoMetadata`].
+    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, ProduceError> {
+        self.topic(topic).await?;
+        let image = self.handle.shared.cluster.image();
+        Ok(image
+            .topics
+            .get(topic)
+            .map(|topic| PartitionInfo::list(topic))
+            .unwrap_or_default())
+    }
+
+    /// Sends what is buffered without lingering, and waits until all of it is settled. What becomes of each record is its
+    /// [`Delivery`]'s to tell.
+    ///
+    /// # Errors
+    /// [`ProduceError::Closed`].
+    pub async fn flush(&self) -> Result<(), ProduceError> {
+        let shared = &self.handle.shared;
+        if shared.closed.load(Ordering::Acquire) {
+            return Err(ProduceError::Closed);
+        }
+        join_all(self.start_flush()).await;
+        Ok(())
+    }
+
+    fn start_flush(&self) -> Vec<Settled> {
+        let shared = &self.handle.shared;
+        let mut outcomes = Vec::new();
+        for lane in shared.lanes() {
+            lane.flush(&mut outcomes);
+            shared.list(&lane);
+        }
+        outcomes.iter().map(Settled::of).collect()
+    }
+
+    /// Refuses further records, flushes for up to `timeout`, and ends. Records still unacknowledged then fail as closed;
+    /// they may have been written.
+    ///
+    /// # Errors
+    /// [`ProduceError::FlushTimeout`] if the time did not suffice.
+    pub async fn close(&self, timeout: Duration) -> Result<(), ProduceError> {
+        let shared = &self.handle.shared;
+        shared.closed.store(true, Ordering::Release);
+        let start = Instant::now();
+        let mut waiting = self.start_flush();
+        let flushed = tokio::time::timeout(timeout, join_all(waiting.iter_mut())).await;
+        let batches = waiting.iter().filter(|batch| !batch.is_settled()).count();
+        shared.shut_down();
+        match flushed {
+            Ok(_) => Ok(()),
+            Err(_elapsed) => Err(ProduceError::FlushTimeout {
+                batches,
+                waited: start.elapsed(),
+            }),
+        }
+    }
+
+    /// What this producer has done so far.
+    #[must_use]
+    pub fn metrics(&self) -> ProducerMetrics {
+        let shared = &self.handle.shared;
+        let counters = &shared.metrics;
+        ProducerMetrics {
+            records: counters.records.get(),
+            batches: counters.batches.get(),
+            bytes: counters.bytes.get(),
+            requests: counters.requests.get(),
+            retries: counters.retries.get(),
+            errors: counters.errors.get(),
+            buffered_bytes: shared.memory.in_use(),
+        }
+    }
+}
+
+/// What became of an attempt to send.
+enum Attempt {
+    Batched(Delivery),
+    WantsMemory(usize),
+}
+
+/// Puts a record into the batch of the partition that it goes to.
+fn append(
+    shared: &Arc<Shared>,
+    topic: &TopicLanes,
+    record: &ProducerRecord<'_>,
+    timestamp: Timestamp,
+    granted: &mut Option<Reservation>,
+) -> Result<Attempt, ProduceError> {
+    if shared.closed.load(Ordering::Acquire) {
+        return Err(ProduceError::Closed);
+    }
+    let settings = &shared.settings;
+    let choice = partitioner::choose(record, topic, settings.partitioner)?;
+    let mut index = choice.index;
+    let mut may_open = !choice.sticky;
+    loop {
+        let lane = &topic.lanes[index];
+        let memory = &shared.memory;
+        let (appended, full) = lane.append(record, timestamp, settings, memory, granted, may_open);
+        for full in full.into_iter().flatten() {
+            lane.finish(full);
+            shared.list(lane);
+        }
+        match appended? {
+            Appended::WantsNewBatch => {
+                index = partitioner::move_on(topic, index);
+                may_open = true;
+            }
+            Appended::WantsMemory(bytes) => return Ok(Attempt::WantsMemory(bytes)),
+            Appended::Done { delivery, opened } => {
+                match opened {
+                    Some(_) if settings.linger.is_zero() => shared.list(lane),
+                    Some(number) => shared.lingering.note(lane, number),
+                    None => {}
+                }
+                return Ok(Attempt::Batched(delivery));
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Which response answers which request.
+
+use corelog_protocol::native::{
+    AlterTopicConfigsRequest, AlterTopicConfigsResponse, ApiVersionsRequest, ApiVersionsResponse,
+    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    DescribeTopicsRequest, DescribeTopicsResponse, HelloRequest, HelloResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, UnsubscribeRequest,
+    UnsubscribeResponse,
+};
+
+use crate::connection::Request;
+
+macro_rules! answered_by {
+    ($($request:ty => $response:ty,)*) => {
+        $(impl Request for $request {
+            type Response = $response;
+        })*
+    };
+}
+
+answered_by! {
+    HelloRequest => HelloResponse,
+    ApiVersionsRequest => ApiVersionsResponse,
+    MetadataRequest => MetadataResponse,
+    CreateTopicsRequest => CreateTopicsResponse,
+    DeleteTopicsRequest => DeleteTopicsResponse,
+    DescribeTopicsRequest => DescribeTopicsResponse,
+    AlterTopicConfigsRequest => AlterTopicConfigsResponse,
+    ListOffsetsRequest => ListOffsetsResponse,
+    UnsubscribeRequest => UnsubscribeResponse,
+}
