@@ -134,6 +134,3 @@ pub fn available_cpus() -> Vec<usize> {
     cpus.sort_unstable();
     cpus
 }
-
-#[cfg(test)]
-mod tests;

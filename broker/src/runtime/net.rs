@@ -20,10 +20,11 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::io::{AsyncRead, AsyncWrite};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -220,6 +221,17 @@ impl Connection {
             .with_socket(|socket| socket.set_tcp_nodelay(nodelay))
     }
 
+    /// Probes the peer when it has been silent for `idle`, three times in all: a peer that is gone
+    /// without a word then ends the connection.
+    pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
+        let keepalive = TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(idle)
+            .with_retries(3);
+        self.stream
+            .with_socket(|socket| socket.set_tcp_keepalive(&keepalive))
+    }
+
     /// Ends both directions; what waits on the connection wakes up.
     pub fn shutdown(&self) -> io::Result<()> {
         self.stream.shutdown()
@@ -277,6 +289,12 @@ impl WriteHalf {
     /// See [`Connection::shutdown`]: stops the other half too.
     pub fn shutdown(&self) -> io::Result<()> {
         self.0.shutdown()
+    }
+
+    /// Tells the peer that nothing more comes. The other half goes on.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        self.0
+            .with_socket(|socket| socket.shutdown(Shutdown::Write))
     }
 }
 

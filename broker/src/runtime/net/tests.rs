@@ -99,6 +99,20 @@ fn shutdown_wakes_the_half_that_reads() {
 }
 
 #[test]
+fn the_end_of_one_direction_leaves_the_other_open() {
+    on_executor(|| async {
+        let (mut client, server) = pair().await;
+        let (mut read, write) = server.split();
+        write.shutdown_write().unwrap();
+        assert_eq!(client.read(&mut [0; 16]).await.unwrap(), 0);
+        client.write_all(b"still here").await.unwrap();
+        let mut bytes = [0; 16];
+        assert_eq!(read.read(&mut bytes).await.unwrap(), 10);
+        assert_eq!(&bytes[..10], b"still here");
+    });
+}
+
+#[test]
 fn an_abandoned_accept_loses_no_connection() {
     on_executor(|| async {
         let listener = Listener::bind(any_port()).unwrap();

@@ -19,6 +19,3 @@ pub use wait_for::WaitFor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the other side of the channel is closed")]
 pub struct Closed;
-
-#[cfg(test)]
-mod tests;
