@@ -131,6 +131,12 @@ config_table! {
             connection_hello_timeout: Duration = Duration::from_secs(10),
             Allowed::millis(10, 600_000);
 
+        /// A connection is closed when a frame begun stands still for this long, or when bytes
+        /// that are ready for it are not taken.
+        "connection.stall.timeout.ms" =>
+            connection_stall_timeout: Duration = Duration::from_secs(30),
+            Allowed::millis(10, 600_000);
+
         /// A connection without a request for this long, and without a subscription, is closed.
         "connections.max.idle.ms" =>
             connections_max_idle: Duration = Duration::from_secs(600),

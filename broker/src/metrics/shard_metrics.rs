@@ -76,6 +76,8 @@ shard_metrics! {
         connections;
         /// Subscriptions open now.
         subscriptions;
+        /// Bytes of frames being received or carried out.
+        receive_bytes;
         /// Partitions that this shard owns.
         partitions;
     }
