@@ -134,3 +134,6 @@ pub fn available_cpus() -> Vec<usize> {
     cpus.sort_unstable();
     cpus
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod fs;
 mod memory;
 pub mod mesh;
 mod net;
+mod probe;
 mod real;
 pub mod sim;
 mod sync;
@@ -29,6 +30,7 @@ pub use executor::{ExecutorOptions, ShardThread, available_cpus, launch_shard};
 pub use fs::{DirEntry, File, MAX_IO, OpenMode, ReadBuffer, Storage};
 pub use mesh::{Mesh, MeshFull, MeshPort, MeshSender, latest, remote};
 pub use net::{AcceptedSocket, Connection, Listener, ListeningSocket, ReadHalf, WriteHalf};
+pub use probe::{Finding, MachineReport, Severity, probe_machine, raise_open_files_limit};
 pub use sim::{SimulatedDisk, Simulator};
 pub use sync::{
     Closed, Event, Notified, Notify, Permit, Semaphore, ShutdownSignal, WaitFor, oneshot, queue,

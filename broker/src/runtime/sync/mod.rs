@@ -19,3 +19,6 @@ pub use wait_for::WaitFor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the other side of the channel is closed")]
 pub struct Closed;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+use crate::runtime::{Instant, now, sleep, unix_millis};
+
+fn options(name: &str) -> ExecutorOptions {
+    ExecutorOptions {
+        name: name.to_owned(),
+        io_memory: 1 << 20,
+        ..ExecutorOptions::default()
+    }
+}
+
+#[test]
+fn a_shard_runs_on_its_core_under_its_name() {
+    let cpu = *available_cpus().last().unwrap();
+    let options = ExecutorOptions {
+        cpu: Some(cpu),
+        ..options("shard-under-test")
+    };
+    let (name, cpus) = launch_shard(options, || async {
+        let name = std::thread::current().name().unwrap().to_owned();
+        (name, available_cpus())
+    })
+    .unwrap()
+    .join()
+    .unwrap();
+    assert_eq!(name, "shard-under-test");
+    assert_eq!(cpus, [cpu]);
+}
+
+#[test]
+fn a_core_that_does_not_exist_is_refused_at_the_start() {
+    let options = ExecutorOptions {
+        cpu: Some(1_000),
+        ..options("shard")
+    };
+    let error = launch_shard(options, || async {}).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("core 1000"), "{error}");
+}
+
+#[test]
+fn a_panic_of_the_root_is_told_to_who_joins() {
+    let thread = launch_shard(options("doomed"), || async {
+        assert_eq!(1, 2, "on purpose");
+    });
+    let error = thread.unwrap().join().unwrap_err();
+    assert!(
+        error.to_string().starts_with("thread doomed panicked: "),
+        "{error}"
+    );
+    assert!(error.to_string().contains("on purpose"), "{error}");
+}
+
+#[test]
+fn real_time_passes_while_a_task_sleeps() {
+    let slept = launch_shard(options("shard"), || async {
+        let start: Instant = now();
+        sleep(Duration::from_millis(5)).await;
+        start.elapsed()
+    });
+    assert!(slept.unwrap().join().unwrap() >= Duration::from_millis(5));
+    // After the first commit of this file, and before its authors retire.
+    assert!((1_700_000_000_000..4_000_000_000_000).contains(&unix_millis()));
+}
