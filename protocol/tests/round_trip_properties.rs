@@ -291,12 +291,10 @@ proptest! {
         let latest = records.iter().map(|record| record.0).max();
         prop_assert_eq!(Some(view.max_timestamp().get()), latest);
         let decoded = DecodedBatch::decode(&batch, 1024 * 1024).unwrap();
-        let mut expected_offset = base_offset;
         let mut found = Vec::new();
-        for record in decoded.records() {
+        for (offset, record) in (base_offset..).zip(decoded.records()) {
             let record = record.unwrap();
-            prop_assert_eq!(record.offset.get(), expected_offset);
-            expected_offset += 1;
+            prop_assert_eq!(record.offset.get(), offset);
             let headers = record
                 .headers()
                 .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
