@@ -17,6 +17,7 @@ mod memory;
 pub mod mesh;
 mod net;
 mod probe;
+mod read_buffer;
 mod real;
 pub mod sim;
 mod sync;
@@ -27,10 +28,11 @@ pub use buffer::{
     AlignedBuffer, AppendBuffer, BLOCK, BufferPool, BufferSlice, Charge, OutOfBudget,
 };
 pub use executor::{ExecutorOptions, ShardThread, available_cpus, launch_shard};
-pub use fs::{DirEntry, File, MAX_IO, OpenMode, ReadBuffer, Storage};
+pub use fs::{DirEntry, File, MAX_IO, OpenMode, Storage};
 pub use mesh::{Mesh, MeshFull, MeshPort, MeshSender, latest, remote};
 pub use net::{AcceptedSocket, Connection, Listener, ListeningSocket, ReadHalf, WriteHalf};
 pub use probe::{Finding, MachineReport, Severity, probe_machine, raise_open_files_limit};
+pub use read_buffer::ReadBuffer;
 pub use sim::{SimulatedDisk, Simulator};
 pub use sync::{
     Closed, Event, Notified, Notify, Permit, Semaphore, ShutdownSignal, WaitFor, oneshot, queue,

@@ -26,6 +26,8 @@ use bytes::BytesMut;
 use futures_util::io::{AsyncRead, AsyncWrite};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::real::gated;
+
 /// Connections that the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 1024;
 
@@ -118,7 +120,7 @@ impl Listener {
 }
 
 async fn accept_one(socket: Rc<glommio::net::TcpListener>) -> io::Result<AcceptedSocket> {
-    let accepted = socket.shared_accept().await?;
+    let accepted = gated(socket.shared_accept()).await?;
     // The only way to the descriptor is through a stream of this executor.
     let stream = accepted.bind_to_executor();
     AcceptedSocket::duplicate(&stream)
@@ -151,12 +153,7 @@ impl AcceptedSocket {
         let descriptor = OwnedFd::from(self.socket);
         // SAFETY: the descriptor is ours and is given away with its ownership.
         let stream = unsafe { glommio::net::TcpStream::from_raw_fd(descriptor.into_raw_fd()) };
-        Ok(Connection {
-            stream: Rc::new(Stream {
-                stream: RefCell::new(stream),
-                peer_addr: self.peer_addr,
-            }),
-        })
+        Ok(Connection::new(stream, self.peer_addr))
     }
 }
 
@@ -176,8 +173,18 @@ struct Stream {
 
 impl Connection {
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = glommio::net::TcpStream::connect(address).await?;
-        AcceptedSocket::duplicate(&stream)?.into_connection()
+        let stream = gated(glommio::net::TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::new(stream, address))
+    }
+
+    fn new(stream: glommio::net::TcpStream, peer_addr: SocketAddr) -> Self {
+        Self {
+            stream: Rc::new(Stream {
+                stream: RefCell::new(stream),
+                peer_addr,
+            }),
+        }
     }
 
     /// Reads what is there, at least one byte; 0 means that the peer has closed. Cancel safe.
@@ -300,6 +307,8 @@ impl WriteHalf {
 
 impl Stream {
     async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // A peer that sends without pause always has bytes here: let others have their turn.
+        glommio::yield_if_needed().await;
         poll_fn(|context| {
             let mut stream = self.stream.borrow_mut();
             Pin::new(&mut *stream).poll_read(context, buffer)

@@ -172,3 +172,24 @@ fn a_connection_moves_to_another_executor_with_the_bytes_already_read() {
     assert_eq!(owner.join().unwrap(), b"hello world");
     assert_eq!(reply, b"served by the owner");
 }
+
+/// A listener that is asked again and again while nobody connects: each time glommio kept a waker, and
+/// at 32,768 of them the task panicked.
+#[test]
+fn an_accept_may_be_polled_without_end() {
+    on_executor(|| async {
+        let listener = Listener::bind(any_port()).unwrap();
+        for _ in 0..40_000 {
+            assert!(
+                futures_util::future::poll_immediate(listener.accept())
+                    .await
+                    .is_none()
+            );
+        }
+        let client = Connection::connect(listener.local_addr()).await.unwrap();
+        assert_eq!(
+            listener.accept().await.unwrap().peer_addr().ip(),
+            client.peer_addr().ip()
+        );
+    });
+}

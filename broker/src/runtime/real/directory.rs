@@ -20,6 +20,7 @@ use glommio::io::{DmaFile, OpenOptions};
 use super::super::buffer::BLOCK;
 use super::super::fs::{DirEntry, OpenMode, at, temporary, too_long};
 use super::file::{DirectFile, plain};
+use super::gate::gated;
 
 /// Holds one block of data; see [`Directory::settle_polling`].
 const POLLING_PROBE: &str = ".polling-probe";
@@ -31,7 +32,7 @@ pub(in crate::runtime) struct Directory {
 async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    glommio::executor().spawn_blocking(call).await
+    gated(glommio::executor().spawn_blocking(call)).await
 }
 
 impl Directory {
@@ -66,8 +67,8 @@ impl Directory {
             file.sync_all()
         })
         .await?;
-        let file = DmaFile::open(&path).await.map_err(plain)?;
-        file.close().await.map_err(plain)
+        let file = gated(DmaFile::open(&path)).await.map_err(plain)?;
+        gated(file.close()).await.map_err(plain)
     }
 
     fn path(&self, path: &Path) -> PathBuf {
@@ -94,7 +95,7 @@ impl Directory {
                 options.write(true).create(true);
             }
         }
-        let file = options.dma_open(&full).await.map_err(plain);
+        let file = gated(options.dma_open(&full)).await.map_err(plain);
         let file = file.map_err(|error| at("open", &full, &error))?;
         Ok(DirectFile::new(file, full))
     }

@@ -15,7 +15,9 @@ use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, ReadResult};
 
 use super::super::buffer::BLOCK;
-use super::super::fs::{MAX_IO, ReadBuffer, at};
+use super::super::fs::{MAX_IO, at};
+use super::super::read_buffer::ReadBuffer;
+use super::gate::gated;
 
 pub(in crate::runtime) struct DirectFile {
     file: DmaFile,
@@ -60,9 +62,7 @@ impl DirectFile {
             buffer.len() == bytes.len(),
             "the bytes are all of the memory"
         );
-        let written = self
-            .file
-            .write_rc_at(buffer, position)
+        let written = gated(self.file.write_rc_at(buffer, position))
             .await
             .map_err(plain)?;
         if written == bytes.len() {
@@ -82,9 +82,7 @@ impl DirectFile {
         while done < bytes.len() {
             let part = &bytes[done..bytes.len().min(done + MAX_IO)];
             let buffer = Rc::new(self.copy(part));
-            let written = self
-                .file
-                .write_rc_at(buffer, position + done as u64)
+            let written = gated(self.file.write_rc_at(buffer, position + done as u64))
                 .await
                 .map_err(plain)?;
             done += if written == part.len() {
@@ -135,9 +133,7 @@ impl DirectFile {
     /// whole block is tried again where it ended, since only the end of the file may cut it.
     async fn read_blocks(&self, position: u64, len: usize) -> io::Result<ReadBuffer> {
         let size = len.next_multiple_of(BLOCK);
-        let read = self
-            .file
-            .read_at_aligned(position, size)
+        let read = gated(self.file.read_at_aligned(position, size))
             .await
             .map_err(plain)?;
         if read.len() >= len || read.is_empty() || !read.len().is_multiple_of(BLOCK) {
@@ -145,11 +141,12 @@ impl DirectFile {
         }
         let mut bytes = read.to_vec();
         while bytes.len() < len {
-            let more: ReadResult = self
-                .file
-                .read_at_aligned(position + bytes.len() as u64, size - bytes.len())
-                .await
-                .map_err(plain)?;
+            let more: ReadResult = gated(
+                self.file
+                    .read_at_aligned(position + bytes.len() as u64, size - bytes.len()),
+            )
+            .await
+            .map_err(plain)?;
             bytes.extend_from_slice(&more);
             if more.is_empty() || !more.len().is_multiple_of(BLOCK) {
                 break;
@@ -159,18 +156,20 @@ impl DirectFile {
     }
 
     pub(in crate::runtime) async fn sync_data(&self) -> io::Result<()> {
-        self.file.fdatasync().await.map_err(plain)
+        gated(self.file.fdatasync()).await.map_err(plain)
     }
 
     pub(in crate::runtime) async fn allocate(&self, position: u64, len: u64) -> io::Result<()> {
         let end = position
             .checked_add(len)
             .ok_or(io::ErrorKind::FileTooLarge)?;
-        self.file.pre_allocate(end, false).await.map_err(plain)
+        gated(self.file.pre_allocate(end, false))
+            .await
+            .map_err(plain)
     }
 
     pub(in crate::runtime) async fn truncate(&self, len: u64) -> io::Result<()> {
-        self.file.truncate(len).await.map_err(plain)
+        gated(self.file.truncate(len)).await.map_err(plain)
     }
 
     /// Asks the descriptor: glommio's own way goes by the path, which a rename makes wrong.
@@ -182,8 +181,7 @@ impl DirectFile {
 
     pub(in crate::runtime) async fn close(self) -> io::Result<()> {
         let path = self.path;
-        self.file
-            .close()
+        gated(self.file.close())
             .await
             .map_err(|error| at("close", &path, &plain(error)))
     }

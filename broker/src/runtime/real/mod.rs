@@ -2,6 +2,8 @@
 
 mod directory;
 mod file;
+mod gate;
 
 pub(super) use directory::Directory;
 pub(super) use file::DirectFile;
+pub(super) use gate::gated;
