@@ -1,0 +1,90 @@
+//! Managing topics.
+
+use corelog_client::{
+    Admin, AdminError, ConfigChange, ErrorCode, NewTopic, Offset, OffsetQuery, PartitionIndex,
+    TopicPartition,
+};
+
+use crate::fake::FakeBroker;
+
+fn new_topic(name: &str) -> NewTopic {
+    NewTopic {
+        name: name.to_owned(),
+        partitions: Some(3),
+        replication_factor: None,
+        configs: vec![("retention.ms".to_owned(), "1000".to_owned())],
+    }
+}
+
+#[tokio::test]
+async fn topics_are_created_listed_altered_and_deleted_each_with_its_own_result() {
+    let broker = FakeBroker::start(&[("there", 1)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    let created = admin
+        .create_topics(&[new_topic("fresh"), new_topic("there")])
+        .await
+        .unwrap();
+    assert_eq!(created[0].as_ref().unwrap().partitions, 3);
+    let error = created[1].as_ref().unwrap_err();
+    assert!(
+        matches!(error, AdminError::Topic { topic, code, .. }
+            if topic == "there" && *code == ErrorCode::TopicAlreadyExists),
+        "{error}"
+    );
+
+    let names: Vec<String> = admin
+        .list_topics()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|topic| topic.name)
+        .collect();
+    assert_eq!(names, ["fresh", "there"]);
+
+    let change = |value: Option<&str>| ConfigChange {
+        name: "retention.ms".to_owned(),
+        value: value.map(str::to_owned),
+    };
+    admin
+        .alter_topic_configs("fresh", &[change(Some("5"))])
+        .await
+        .unwrap();
+    assert_eq!(broker.state().topics["fresh"].configs["retention.ms"], "5");
+    admin
+        .alter_topic_configs("fresh", &[change(None)])
+        .await
+        .unwrap();
+    assert!(broker.state().topics["fresh"].configs.is_empty());
+
+    let deleted = admin.delete_topics(&["fresh", "absent"]).await.unwrap();
+    deleted[0].as_ref().unwrap();
+    let error = deleted[1].as_ref().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("absent: UNKNOWN_TOPIC_OR_PARTITION"),
+        "{error}"
+    );
+    assert!(!broker.state().topics.contains_key("fresh"));
+}
+
+#[tokio::test]
+async fn offsets_are_listed_by_the_partitions_leader() {
+    let broker = FakeBroker::start(&[("there", 2)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    let it = TopicPartition::new("there", PartitionIndex::new(1));
+    let listed = admin
+        .list_offsets(&[(it.clone(), OffsetQuery::Latest)])
+        .await
+        .unwrap();
+    assert_eq!(listed[&it].unwrap().offset, Offset::ZERO);
+}
+
+#[tokio::test]
+async fn a_call_outlives_a_broker_that_restarts() {
+    let mut broker = FakeBroker::start(&[("there", 1)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    broker.stop().await;
+    let (topics, ()) = tokio::join!(admin.list_topics(), broker.listen());
+    assert_eq!(topics.unwrap().len(), 1);
+}

@@ -1,0 +1,109 @@
+//! The fake broker's topics, in memory.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use corelog_client::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
+use corelog_protocol::record::{BatchView, patch_base_offset, split_batches};
+
+pub(crate) struct Topic {
+    pub(crate) id: TopicId,
+    pub(crate) partitions: Vec<Partition>,
+    pub(crate) configs: BTreeMap<String, String>,
+}
+
+pub(crate) struct Partition {
+    pub(crate) batches: Vec<Bytes>,
+    pub(crate) log_start: Offset,
+    pub(crate) end: Offset,
+    pub(crate) leader_epoch: LeaderEpoch,
+}
+
+impl Topic {
+    pub(crate) fn new(partitions: i32) -> Self {
+        Self {
+            id: TopicId::random(),
+            partitions: (0..partitions).map(|_| Partition::new()).collect(),
+            configs: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn partition(&mut self, index: PartitionIndex) -> Option<&mut Partition> {
+        self.partitions
+            .get_mut(usize::try_from(index.get()).unwrap())
+    }
+}
+
+impl Partition {
+    fn new() -> Self {
+        Self {
+            batches: Vec::new(),
+            log_start: Offset::ZERO,
+            end: Offset::ZERO,
+            leader_epoch: LeaderEpoch::ZERO,
+        }
+    }
+
+    /// Appends what a produce carried and returns the first and last offset.
+    pub(crate) fn append(&mut self, payload: &Bytes) -> (Offset, Offset) {
+        let first = self.end;
+        for batch in split_batches(payload) {
+            let batch = batch.unwrap();
+            batch.validate().unwrap();
+            let mut bytes = BytesMut::from(batch.bytes());
+            patch_base_offset(&mut bytes, self.end, self.leader_epoch);
+            self.end = self
+                .end
+                .checked_add(i64::from(batch.record_count()))
+                .unwrap();
+            self.batches.push(bytes.freeze());
+        }
+        (first, Offset::new(self.end.get() - 1))
+    }
+
+    /// Whole batches from the one that holds `offset`, up to about `max_bytes`; none if the offset is not in the log.
+    pub(crate) fn read(&self, offset: Offset, max_bytes: usize) -> Option<Bytes> {
+        if offset < self.log_start || offset > self.end {
+            return None;
+        }
+        let mut bytes = BytesMut::new();
+        for batch in &self.batches {
+            let next = BatchView::parse(batch).unwrap().0.next_offset();
+            if next > offset && (bytes.is_empty() || bytes.len() + batch.len() <= max_bytes) {
+                bytes.extend_from_slice(batch);
+            } else if next > offset {
+                break;
+            }
+        }
+        Some(bytes.freeze())
+    }
+
+    /// Drops everything below an offset, as retention does.
+    pub(crate) fn cut_start(&mut self, log_start: Offset) {
+        self.log_start = log_start;
+        self.batches
+            .retain(|batch| BatchView::parse(batch).unwrap().0.next_offset() > log_start);
+    }
+
+    pub(crate) fn first_at_or_after(&self, time: Timestamp) -> Option<(Offset, Timestamp)> {
+        self.records()
+            .into_iter()
+            .find(|(_, timestamp, _)| *timestamp >= time)
+            .map(|(offset, timestamp, _)| (offset, timestamp))
+    }
+
+    /// Every record's offset, time and value.
+    pub(crate) fn records(&self) -> Vec<(Offset, Timestamp, String)> {
+        let mut found = Vec::new();
+        for batch in &self.batches {
+            let (batch, _) = BatchView::parse(batch).unwrap();
+            let mut scratch = Vec::new();
+            for record in batch.records(&mut scratch, 1 << 20).unwrap() {
+                let record = record.unwrap();
+                let value = String::from_utf8(record.value.unwrap_or_default().to_vec()).unwrap();
+                found.push((record.offset, record.timestamp, value));
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,426 @@
+//! What a producer does with records, and with a broker that does not do as it should.
+
+use std::time::Duration;
+
+use corelog_client::{
+    Delivery, ErrorCode, Offset, PartitionIndex, ProduceError, Producer, ProducerRecord,
+    RecordMetadata, ShardId, Timestamp,
+};
+use corelog_protocol::partition_for_key;
+use futures_util::future::try_join_all;
+
+use crate::fake::FakeBroker;
+
+async fn send_all(producer: &Producer, topic: &str, values: &[String]) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for value in values {
+        let record = ProducerRecord::to(topic)
+            .partition(PartitionIndex::new(0))
+            .value(value);
+        deliveries.push(producer.send(record).await.unwrap());
+    }
+    deliveries
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("value {number}")).collect()
+}
+
+fn offsets(acknowledged: &[RecordMetadata]) -> Vec<i64> {
+    acknowledged
+        .iter()
+        .map(|record| record.offset.unwrap().get())
+        .collect()
+}
+
+#[tokio::test]
+async fn every_record_is_acknowledged_with_its_own_offset_and_in_order() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let producer = Producer::new(&broker.config().set("batch.size", 1000))
+        .await
+        .unwrap();
+    let values = numbered(500);
+    let deliveries = send_all(&producer, "orders", &values).await;
+    let acknowledged = try_join_all(deliveries).await.unwrap();
+    assert_eq!(offsets(&acknowledged), (0..500).collect::<Vec<i64>>());
+    assert_eq!(broker.values("orders", 0), values);
+    let metrics = producer.metrics();
+    assert_eq!(
+        (metrics.records, metrics.errors, metrics.retries),
+        (500, 0, 0)
+    );
+    assert!(
+        metrics.batches > 5,
+        "batch.size ended {} batches",
+        metrics.batches
+    );
+    assert_eq!(metrics.buffered_bytes, 0, "memory is given back");
+}
+
+#[tokio::test]
+async fn records_of_one_key_go_to_kafkas_partition_over_the_owning_cores_connection() {
+    let broker = FakeBroker::start(&[("orders", 8)]).await;
+    let producer = Producer::new(&broker.config()).await.unwrap();
+    let mut deliveries = Vec::new();
+    for number in 0..200 {
+        let key = format!("key {}", number % 20);
+        let record = ProducerRecord::to("orders").key(&key).value("v");
+        let delivery = producer.send(record).await.unwrap();
+        assert_eq!(
+            delivery.partition().partition,
+            partition_for_key(key.as_bytes(), 8)
+        );
+        deliveries.push(delivery);
+    }
+    try_join_all(deliveries).await.unwrap();
+    let state = broker.state();
+    assert_eq!(state.seen.misrouted, 0);
+    for shard in 0..2 {
+        let dialled = state.seen.hellos.iter();
+        let wanted = Some(ShardId::new(shard));
+        assert_eq!(
+            dialled.filter(|hello| **hello == wanted).count(),
+            1,
+            "one connection to shard {shard}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn records_without_a_key_stick_to_a_partition_per_batch_and_reach_all() {
+    let broker = FakeBroker::start(&[("orders", 4)]).await;
+    let producer = Producer::new(&broker.config().set("batch.size", 500))
+        .await
+        .unwrap();
+    let mut deliveries = Vec::new();
+    for value in numbered(2000) {
+        let record = ProducerRecord::to("orders").value(&value);
+        deliveries.push(producer.send(record).await.unwrap());
+    }
+    let changes = deliveries
+        .windows(2)
+        .filter(|pair| pair[0].partition() != pair[1].partition())
+        .count();
+    try_join_all(deliveries).await.unwrap();
+    assert!(
+        changes < 200,
+        "{changes} changes of partition in 2000 records"
+    );
+    for partition in 0..4 {
+        assert!(
+            broker.values("orders", partition).len() > 100,
+            "partition {partition} got {}",
+            broker.values("orders", partition).len()
+        );
+    }
+}
+
+#[tokio::test]
+async fn round_robin_spreads_single_records() {
+    let broker = FakeBroker::start(&[("orders", 4)]).await;
+    let producer = Producer::new(&broker.config().set("partitioner", "round_robin"))
+        .await
+        .unwrap();
+    let mut deliveries = Vec::new();
+    for value in numbered(40) {
+        let record = ProducerRecord::to("orders").value(&value);
+        deliveries.push(producer.send(record).await.unwrap());
+    }
+    try_join_all(deliveries).await.unwrap();
+    for partition in 0..4 {
+        assert_eq!(broker.values("orders", partition).len(), 10);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_refused_for_now_goes_again_and_order_is_kept() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    // The first five requests are all refused, so nothing overtakes the retried batches.
+    broker.change(|state| {
+        state.script.produce_errors = [ErrorCode::NotEnoughReplicas; 5].into();
+    });
+    let config = broker.config().set("batch.size", 300).set("linger.ms", 0);
+    let producer = Producer::new(&config).await.unwrap();
+    let values = numbered(300);
+    let deliveries = send_all(&producer, "orders", &values).await;
+    let acknowledged = try_join_all(deliveries).await.unwrap();
+    assert_eq!(offsets(&acknowledged), (0..300).collect::<Vec<i64>>());
+    assert_eq!(broker.values("orders", 0), values);
+    assert!(producer.metrics().retries >= 5);
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_away_and_comes_back_gets_every_record() {
+    let mut broker = FakeBroker::start(&[("orders", 2)]).await;
+    let producer = Producer::new(&broker.config().set("linger.ms", 0))
+        .await
+        .unwrap();
+    let first = send_all(&producer, "orders", &numbered(10)).await;
+    try_join_all(first).await.unwrap();
+    broker.stop().await;
+    let values: Vec<String> = numbered(2000).split_off(10);
+    let deliveries = send_all(&producer, "orders", &values).await;
+    broker.listen().await;
+    let acknowledged = try_join_all(deliveries).await.unwrap();
+    assert_eq!(acknowledged.len(), values.len());
+    assert_eq!(broker.values("orders", 0), numbered(2000));
+}
+
+#[tokio::test]
+async fn an_answer_lost_on_the_way_may_write_a_record_twice_but_never_loses_it() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    broker.change(|state| state.script.lose_after_append = 1);
+    let producer = Producer::new(&broker.config()).await.unwrap();
+    let deliveries = send_all(&producer, "orders", &numbered(3)).await;
+    let acknowledged = try_join_all(deliveries).await.unwrap();
+    assert_eq!(offsets(&acknowledged), [3, 4, 5]);
+    let twice = [numbered(3), numbered(3)].concat();
+    assert_eq!(broker.values("orders", 0), twice);
+}
+
+#[tokio::test]
+async fn a_batch_refused_for_good_fails_its_records_and_the_next_goes_on() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    broker.change(|state| {
+        state.script.produce_errors = [ErrorCode::MessageTooLarge].into();
+    });
+    let producer = Producer::new(&broker.config()).await.unwrap();
+    let refused = send_all(&producer, "orders", &numbered(1)).await;
+    let error = try_join_all(refused).await.unwrap_err();
+    assert!(
+        matches!(&error, ProduceError::Broker { code, .. } if *code == ErrorCode::MessageTooLarge),
+        "{error}"
+    );
+    let next = send_all(&producer, "orders", &numbered(1)).await;
+    assert_eq!(offsets(&try_join_all(next).await.unwrap()), [0]);
+    assert_eq!(producer.metrics().errors, 1);
+}
+
+#[tokio::test]
+async fn retries_end_at_their_number() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    broker.change(|state| {
+        state.script.produce_errors = [ErrorCode::NotEnoughReplicas; 10].into();
+    });
+    let producer = Producer::new(&broker.config().set("retries", 2))
+        .await
+        .unwrap();
+    let deliveries = send_all(&producer, "orders", &numbered(1)).await;
+    let error = try_join_all(deliveries).await.unwrap_err();
+    assert!(matches!(error, ProduceError::Broker { .. }), "{error}");
+    assert_eq!(broker.state().seen.produce_requests, 3);
+}
+
+#[tokio::test]
+async fn delivery_ends_at_its_timeout_while_the_broker_is_away() {
+    let mut broker = FakeBroker::start(&[("orders", 1)]).await;
+    let config = broker
+        .config()
+        .set("request.timeout.ms", 100)
+        .set("delivery.timeout.ms", 300);
+    let producer = Producer::new(&config).await.unwrap();
+    producer.partitions_for("orders").await.unwrap();
+    broker.stop().await;
+    let deliveries = send_all(&producer, "orders", &numbered(1)).await;
+    let error = try_join_all(deliveries).await.unwrap_err();
+    assert!(
+        matches!(&error, ProduceError::DeliveryTimeout { waited, .. } if *waited >= Duration::from_millis(300)),
+        "{error}"
+    );
+    assert!(error.is_retriable());
+    assert_eq!(producer.metrics().buffered_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_silent_broker_is_given_up_after_the_requests_time() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    broker.change(|state| state.script.hold_produce = true);
+    let config = broker.config().set("request.timeout.ms", 50);
+    let producer = Producer::new(&config).await.unwrap();
+    let deliveries = send_all(&producer, "orders", &numbered(1)).await;
+    broker.until(|state| state.seen.produce_requests >= 2).await;
+    broker.change(|state| state.script.hold_produce = false);
+    try_join_all(deliveries).await.unwrap();
+    assert!(producer.metrics().retries >= 1);
+}
+
+#[tokio::test]
+async fn a_full_memory_makes_send_wait_and_then_fail() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    broker.change(|state| state.script.hold_produce = true);
+    let config = broker
+        .config()
+        .set("buffer.memory", 32 << 10)
+        .set("batch.size", 8 << 10)
+        .set("max.block.ms", 50);
+    let producer = Producer::new(&config).await.unwrap();
+    let value = "x".repeat(7 << 10);
+    let record = ProducerRecord::to("orders").value(&value);
+    let mut deliveries = Vec::new();
+    let error = loop {
+        match producer.send(record).await {
+            Ok(delivery) => deliveries.push(delivery),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(error, ProduceError::BufferFull { limit: 32768, .. }),
+        "{error}"
+    );
+    assert!(deliveries.len() >= 2, "{} records fitted", deliveries.len());
+    broker.change(|state| state.script.hold_produce = false);
+    let sent = deliveries.len();
+    assert_eq!(try_join_all(deliveries).await.unwrap().len(), sent);
+    producer.send(record).await.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn no_more_requests_are_under_way_than_allowed() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    broker.change(|state| state.script.hold_produce = true);
+    let config = broker
+        .config()
+        .set("max.in.flight.requests.per.connection", 3)
+        .set("batch.size", 200);
+    let producer = Producer::new(&config).await.unwrap();
+    let values = numbered(200);
+    let deliveries = send_all(&producer, "orders", &values).await;
+    broker.until(|state| state.seen.produce_waiting >= 3).await;
+    broker.change(|state| state.script.hold_produce = false);
+    try_join_all(deliveries).await.unwrap();
+    assert_eq!(broker.state().seen.most_produce_waiting, 3);
+}
+
+#[tokio::test]
+async fn a_record_that_can_never_be_sent_is_refused_at_once() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let producer = Producer::new(&broker.config().set("max.request.size", 2000))
+        .await
+        .unwrap();
+    let value = "x".repeat(2000);
+    let error = producer
+        .send(ProducerRecord::to("orders").value(&value))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ProduceError::RecordTooLarge { setting: "max.request.size", limit: 2000, size } if size > 2000),
+        "{error}"
+    );
+    let record = ProducerRecord::to("orders").partition(PartitionIndex::new(1));
+    let error = producer.send(record).await.unwrap_err();
+    assert!(
+        matches!(error, ProduceError::NoSuchPartition { partitions: 1, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_topic_is_waited_for_and_then_named() {
+    let broker = FakeBroker::start(&[]).await;
+    let producer = Producer::new(&broker.config().set("max.block.ms", 60))
+        .await
+        .unwrap();
+    let error = producer
+        .send(ProducerRecord::to("orders").value("v"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, ProduceError::NoMetadata { topic, reason, .. }
+            if topic == "orders" && reason.contains("UNKNOWN_TOPIC_OR_PARTITION")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_shard_is_left_after_the_first_hint() {
+    let broker = FakeBroker::start(&[("orders", 2)]).await;
+    broker.change(|state| state.script.all_on_shard_0 = true);
+    let producer = Producer::new(&broker.config()).await.unwrap();
+    let record = ProducerRecord::to("orders")
+        .partition(PartitionIndex::new(1))
+        .value("v");
+    producer.send(record).await.unwrap().await.unwrap();
+    broker.change(|state| {
+        assert_eq!(state.seen.misrouted, 1);
+        state.script.all_on_shard_0 = false;
+    });
+    producer.send(record).await.unwrap().await.unwrap();
+    assert_eq!(broker.state().seen.misrouted, 1);
+}
+
+#[tokio::test]
+async fn acks_0_resolves_without_an_offset() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let producer = Producer::new(&broker.config().set("acks", 0))
+        .await
+        .unwrap();
+    let deliveries = send_all(&producer, "orders", &numbered(3)).await;
+    let sent = try_join_all(deliveries).await.unwrap();
+    assert!(sent.iter().all(|record| record.offset.is_none()));
+    broker
+        .until(|state| state.topics["orders"].partitions[0].end == Offset::new(3))
+        .await;
+}
+
+#[tokio::test]
+async fn every_codec_is_read_back() {
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let broker = FakeBroker::start(&[("orders", 1)]).await;
+        let producer = Producer::new(&broker.config().set("compression.type", codec))
+            .await
+            .unwrap();
+        let deliveries = send_all(&producer, "orders", &numbered(100)).await;
+        try_join_all(deliveries).await.unwrap();
+        assert_eq!(broker.values("orders", 0), numbered(100), "{codec}");
+    }
+}
+
+#[tokio::test]
+async fn flush_does_not_wait_for_the_linger_and_close_refuses_what_comes_later() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let config = broker
+        .config()
+        .set("linger.ms", 600_000)
+        .set("delivery.timeout.ms", 900_000);
+    let producer = Producer::new(&config).await.unwrap();
+    let deliveries = send_all(&producer, "orders", &numbered(10)).await;
+    producer.flush().await.unwrap();
+    assert_eq!(broker.values("orders", 0).len(), 10);
+    try_join_all(deliveries).await.unwrap();
+    let late = send_all(&producer, "orders", &numbered(1)).await;
+    producer.close(Duration::from_secs(10)).await.unwrap();
+    try_join_all(late).await.unwrap();
+    let error = producer
+        .send(ProducerRecord::to("orders").value("v"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ProduceError::Closed), "{error}");
+}
+
+#[tokio::test]
+async fn close_fails_what_is_not_acknowledged_in_time() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    broker.change(|state| state.script.hold_produce = true);
+    let producer = Producer::new(&broker.config()).await.unwrap();
+    let deliveries = send_all(&producer, "orders", &numbered(1)).await;
+    let error = producer.close(Duration::from_millis(30)).await.unwrap_err();
+    assert!(
+        matches!(error, ProduceError::FlushTimeout { batches: 1, .. }),
+        "{error}"
+    );
+    let error = try_join_all(deliveries).await.unwrap_err();
+    assert!(matches!(error, ProduceError::Closed), "{error}");
+}
+
+#[tokio::test]
+async fn a_records_own_time_is_kept() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let producer = Producer::new(&broker.config()).await.unwrap();
+    let record = ProducerRecord::to("orders").value("v");
+    let record = record.timestamp(Timestamp::new(1234));
+    let acknowledged = producer.send(record).await.unwrap().await.unwrap();
+    assert_eq!(acknowledged.timestamp, Timestamp::new(1234));
+    let state = broker.state();
+    let records = state.topics["orders"].partitions[0].records();
+    assert_eq!(records[0].1, Timestamp::new(1234));
+}
