@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use super::batch_error::BatchError;
 use super::compression::{CompressionError, decompress};
 use super::records::{Headers, Record, RecordError, RecordIter, RecordsInfo};
-use super::view::{BatchError, BatchView};
+use super::view::BatchView;
 use crate::{Compression, LeaderEpoch, Offset, ProducerId, Timestamp};
 
 /// Why a batch cannot be read.
@@ -152,6 +153,11 @@ impl DecodedBatch {
     /// Size of the whole batch as it was read, compressed.
     pub fn size_in_bytes(&self) -> usize {
         self.size_in_bytes
+    }
+
+    /// Records that the batch's header names.
+    pub fn record_count(&self) -> u32 {
+        self.info.count()
     }
 
     /// Offset of the first record.

@@ -5,6 +5,7 @@
 //! records ([`DecodedBatch`], [`BatchView::records`]). `docs/record_batch.md` shows the bytes; the
 //! source is Kafka's implementation guide, section "Record Batch" (KIP-98).
 
+mod batch_error;
 mod builder;
 mod compression;
 mod decoded;
@@ -12,9 +13,11 @@ mod header;
 mod lz4_frame;
 mod patch;
 mod records;
+mod split;
 mod varint;
 mod view;
 
+pub use batch_error::BatchError;
 pub use builder::{AppendError, BatchBuilder, MAX_BATCH_BYTES, ProducerStamp};
 pub use compression::{CompressionError, decompress};
 pub use decoded::{DecodedBatch, ReadBatchError, SharedRecord};
@@ -22,4 +25,5 @@ pub use header::*;
 pub use lz4_frame::Lz4FrameError;
 pub use patch::{patch_base_offset, patch_log_append_time};
 pub use records::{Header, Headers, Record, RecordError, RecordIter, RecordProblem};
-pub use view::{BatchError, BatchView, SplitBatches, split_batches};
+pub use split::{SplitBatches, split_batches};
+pub use view::BatchView;

@@ -159,6 +159,10 @@ impl RecordsInfo {
             count: batch.record_count(),
         }
     }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
 }
 
 /// Iterates over the records of a batch. It ends after the last one or after the first error.

@@ -30,11 +30,20 @@ pub(super) fn put_varint(out: &mut BytesMut, value: i32) {
 #[inline]
 pub(super) fn put_varlong(out: &mut BytesMut, value: i64) {
     let mut rest = zigzag(value);
+    if rest < 0x80 {
+        out.put_u8(rest as u8);
+        return;
+    }
+    // One look at the output's capacity instead of one per byte.
+    let mut bytes = [0; MAX_VARLONG_BYTES];
+    let mut length = 0;
     while rest >= 0x80 {
-        out.put_u8(rest as u8 | 0x80);
+        bytes[length] = rest as u8 | 0x80;
+        length += 1;
         rest >>= 7;
     }
-    out.put_u8(rest as u8);
+    bytes[length] = rest as u8;
+    out.put_slice(&bytes[..=length]);
 }
 
 #[inline]

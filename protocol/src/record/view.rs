@@ -2,6 +2,7 @@
 
 use zerocopy::FromBytes;
 
+use super::batch_error::BatchError;
 use super::header::{
     Attributes, BATCH_HEADER_BYTES, BATCH_MAGIC, BATCH_PREFIX_BYTES, BatchHeader, CRC_COVERS_FROM,
 };
@@ -12,104 +13,6 @@ use crate::{
 /// The least a record takes: length, attributes, two deltas, key length, value length and
 /// number of headers, one byte each.
 const SMALLEST_RECORD_BYTES: usize = 7;
-
-/// Why bytes are not an acceptable record batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BatchError {
-    /// The bytes end before the batch does.
-    #[error("a record batch needs {needed} bytes, {available} are there")]
-    Truncated {
-        /// Bytes the batch takes, or its header when that is incomplete.
-        needed: usize,
-        /// Bytes there are.
-        available: usize,
-    },
-    /// The length field leaves no room for the header, or is negative.
-    #[error("record batch length {length} is below the header's {}", BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES)]
-    Length {
-        /// The field's value.
-        length: i32,
-    },
-    /// Another version of the format, or no batch at all.
-    #[error("record batch magic is {found}, expected {BATCH_MAGIC}")]
-    Magic {
-        /// The field's value.
-        found: i8,
-    },
-    /// The base offset is negative, or the last offset leaves the range of offsets.
-    #[error("record batch offsets {base_offset} + {last_offset_delta} leave the range of offsets")]
-    OffsetRange {
-        /// The field's value.
-        base_offset: i64,
-        /// The field's value.
-        last_offset_delta: i32,
-    },
-    /// The number of records is negative or more than its offsets allow.
-    #[error("record batch count {count} does not fit last offset delta {last_offset_delta}")]
-    Count {
-        /// The field's value.
-        count: i32,
-        /// The field's value.
-        last_offset_delta: i32,
-    },
-    /// The batch's bytes do not give its CRC.
-    #[error("record batch CRC-32C is {found:#010x}, its bytes give {computed:#010x}")]
-    Crc {
-        /// The checksum in the header.
-        found: u32,
-        /// The checksum of the bytes.
-        computed: u32,
-    },
-    /// A producer sent a batch without records.
-    #[error("record batch holds no record")]
-    Empty,
-    /// More records are claimed than the bytes can hold.
-    #[error("record batch claims {count} records in {bytes} bytes")]
-    CountBeyondBytes {
-        /// Records claimed.
-        count: i32,
-        /// Bytes of uncompressed records.
-        bytes: usize,
-    },
-    /// The codec's number is none of 0 to 4.
-    #[error("record batch codec {id} is unknown")]
-    UnknownCodec {
-        /// The number found.
-        id: u8,
-    },
-    /// A producer sent a control batch.
-    #[error("record batch is a control batch, which only a broker writes")]
-    Control,
-    /// A producer set the timestamp type to log append time, which is the leader's to set.
-    #[error("record batch claims log append time, which only a broker sets")]
-    LogAppendTime,
-    /// A producer set the delete horizon, which is the compaction's to set.
-    #[error("record batch carries a delete horizon, which only a broker sets")]
-    DeleteHorizon,
-    /// The timestamps are below -1, or the greatest is below the first.
-    #[error(
-        "record batch timestamps {base_timestamp} to {max_timestamp} are out of order or range"
-    )]
-    Timestamps {
-        /// The field's value.
-        base_timestamp: i64,
-        /// The field's value.
-        max_timestamp: i64,
-    },
-    /// Producer id, epoch and sequence are neither all set nor all absent, or a transactional
-    /// batch has no producer id.
-    #[error(
-        "record batch producer fields id {id}, epoch {epoch}, sequence {sequence} do not fit together"
-    )]
-    Producer {
-        /// The field's value.
-        id: i64,
-        /// The field's value.
-        epoch: i16,
-        /// The field's value.
-        sequence: i32,
-    },
-}
 
 /// A batch whose length, magic, offsets and count were found coherent. The accessors rely on it.
 #[derive(Clone, Copy, Debug)]
@@ -386,46 +289,3 @@ impl<'a> BatchView<'a> {
         Sequence::from_sentinel(self.header.base_sequence.get())
     }
 }
-
-/// Iterates over the batches that `payload` holds one after the other.
-///
-/// The iterator ends after the last batch or after the first error.
-pub fn split_batches(payload: &[u8]) -> SplitBatches<'_> {
-    SplitBatches { rest: payload }
-}
-
-/// See [`split_batches`].
-#[derive(Clone, Debug)]
-pub struct SplitBatches<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> SplitBatches<'a> {
-    /// The bytes not yet iterated over; empty after an error.
-    pub fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-}
-
-impl<'a> Iterator for SplitBatches<'a> {
-    type Item = Result<BatchView<'a>, BatchError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        match BatchView::parse(self.rest) {
-            Ok((batch, rest)) => {
-                self.rest = rest;
-                Some(Ok(batch))
-            }
-            Err(error) => {
-                self.rest = &[];
-                Some(Err(error))
-            }
-        }
-    }
-}
-
-impl std::iter::FusedIterator for SplitBatches<'_> {}
