@@ -1,6 +1,7 @@
 //! Corelog's broker: one shard per core over io_uring and direct I/O.
 
 pub mod config;
+pub mod controller;
 pub mod metadata;
 pub mod metrics;
 pub mod runtime;

@@ -66,6 +66,11 @@ config_table! {
             topic_partitions_max: u32 = 10_000,
             Allowed::integer(1, 100_000);
 
+        /// The most partitions that the cluster may have.
+        "partitions.max" =>
+            partitions_max: u32 = 100_000,
+            Allowed::integer(1, 10_000_000);
+
         /// The memory that one shard may use for buffers. At the bound, producers wait.
         "shard.memory.bytes" =>
             shard_memory_bytes: ByteSize = ByteSize::mib(256),

@@ -1,0 +1,345 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use super::super::command::ConfigChange;
+use super::*;
+use crate::config::{ByteSize, ValueSource};
+use crate::metadata::BrokerRegistration;
+
+fn rules() -> Rules {
+    Rules {
+        num_partitions: 3,
+        topic_partitions_max: 100,
+        partitions_max: 150,
+    }
+}
+
+fn image_of_brokers(ids: &[i32]) -> MetadataImage {
+    let records: Vec<MetadataRecord> = ids
+        .iter()
+        .map(|&id| {
+            MetadataRecord::BrokerRegistered(BrokerRegistration {
+                id: BrokerId::new(id),
+                host: "h".to_owned(),
+                port: 1,
+                shards: 2,
+                broker_epoch: 0,
+            })
+        })
+        .collect();
+    MetadataImage::empty(Arc::new(TopicConfig::default()))
+        .apply(&records)
+        .unwrap()
+}
+
+/// Decides, checks that the records follow from the image, and returns the next image.
+fn run(image: &MetadataImage, command: &Command) -> (MetadataImage, Outcome) {
+    let mut drawn = image.offset as u8;
+    let mut new_id = || {
+        drawn += 1;
+        TopicId::from_bytes([drawn; 16])
+    };
+    let decision = decide(&rules(), image, command, &mut new_id);
+    let next = image.apply(&decision.records).unwrap();
+    (next, decision.outcome)
+}
+
+fn create(
+    image: &MetadataImage,
+    topics: &[NewTopic],
+) -> (MetadataImage, Vec<Result<CreatedTopic, TopicError>>) {
+    let command = Command::CreateTopics {
+        topics: topics.to_vec(),
+        validate_only: false,
+    };
+    match run(image, &command) {
+        (image, Outcome::CreateTopics(outcomes)) => (image, outcomes),
+        (_, other) => panic!("{other:?}"),
+    }
+}
+
+fn topic(name: &str) -> NewTopic {
+    NewTopic {
+        name: name.to_owned(),
+        ..NewTopic::default()
+    }
+}
+
+fn refusal<T: std::fmt::Debug>(outcome: &Result<T, TopicError>) -> (ErrorCode, &str) {
+    let error = outcome.as_ref().unwrap_err();
+    (error.code, &error.message)
+}
+
+#[test]
+fn a_topic_takes_the_brokers_defaults() {
+    let image = image_of_brokers(&[1]);
+    let (image, outcomes) = create(&image, &[topic("orders")]);
+    let created = outcomes[0].as_ref().unwrap();
+    assert_eq!((created.partitions, created.replication_factor), (3, 1));
+    assert_eq!(created.configs.len(), TopicConfig::KEYS.len());
+    let topic = image.topic("orders").unwrap();
+    assert_eq!(topic.id, created.id);
+    assert_eq!(topic.partitions.len(), 3);
+    for partition in &topic.partitions {
+        assert_eq!(partition.leader, Some(BrokerId::new(1)));
+        assert_eq!(partition.replicas, [BrokerId::new(1)]);
+        assert_eq!(partition.in_sync_replicas, [BrokerId::new(1)]);
+        assert_eq!(partition.leader_epoch, LeaderEpoch::ZERO);
+    }
+}
+
+#[test]
+fn a_topics_settings_are_checked_and_stored_in_kafkas_spelling() {
+    let image = image_of_brokers(&[1]);
+    let with = |pairs: &[(&str, &str)]| NewTopic {
+        configs: pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..topic("orders")
+    };
+    let (next, outcomes) = create(&image, &[with(&[("segment.bytes", "1 MiB")])]);
+    let orders = next.topic("orders").unwrap();
+    assert_eq!(orders.configs["segment.bytes"], "1048576");
+    assert_eq!(orders.config.segment_bytes, ByteSize::mib(1));
+    let described = &outcomes[0].as_ref().unwrap().configs;
+    let described = described
+        .iter()
+        .find(|c| c.name == "segment.bytes")
+        .unwrap();
+    assert_eq!(described.source, ValueSource::Topic);
+
+    let (_, outcomes) = create(&image, &[with(&[("segment.bytes", "1")])]);
+    let (code, message) = refusal(&outcomes[0]);
+    assert_eq!(code, ErrorCode::InvalidConfig);
+    assert_eq!(
+        message,
+        "`segment.bytes` cannot be `1`: it must be a number of bytes from 16384 to 2147483647"
+    );
+    let (_, outcomes) = create(&image, &[with(&[("segment.size", "1")])]);
+    assert_eq!(
+        refusal(&outcomes[0]),
+        (
+            ErrorCode::InvalidConfig,
+            "`segment.size` is not a topic setting"
+        )
+    );
+    let twice = with(&[("segment.ms", "1"), ("segment.ms", "1")]);
+    let (_, outcomes) = create(&image, &[twice]);
+    assert_eq!(refusal(&outcomes[0]).0, ErrorCode::InvalidConfig);
+}
+
+#[test]
+fn one_refused_topic_does_not_stop_the_others() {
+    let image = image_of_brokers(&[1]);
+    let (image, _) = create(&image, &[topic("taken"), topic("a.b")]);
+    let many = |partitions| NewTopic {
+        partitions: Some(partitions),
+        ..topic("many")
+    };
+    let (next, outcomes) = create(
+        &image,
+        &[
+            topic("taken"),
+            topic("a/b"),
+            topic("a_b"),
+            topic("fine"),
+            topic("twice"),
+            topic("twice"),
+        ],
+    );
+    assert_eq!(
+        refusal(&outcomes[0]),
+        (ErrorCode::TopicAlreadyExists, "topic `taken` exists")
+    );
+    assert_eq!(refusal(&outcomes[1]).0, ErrorCode::InvalidTopicException);
+    assert_eq!(
+        refusal(&outcomes[2]),
+        (
+            ErrorCode::InvalidTopicException,
+            "topic `a_b` collides with topic `a.b`: metrics do not tell `.` from `_`"
+        )
+    );
+    assert!(outcomes[3].is_ok());
+    assert_eq!(refusal(&outcomes[4]).0, ErrorCode::InvalidRequest);
+    assert_eq!(refusal(&outcomes[5]).0, ErrorCode::InvalidRequest);
+    assert_eq!(next.topics().len(), 3);
+
+    for partitions in [0, -1, 101, i32::MAX] {
+        let (_, outcomes) = create(&image, &[many(partitions)]);
+        let (code, message) = refusal(&outcomes[0]);
+        assert_eq!(code, ErrorCode::InvalidPartitions);
+        assert!(message.contains("1 to 100"), "{message}");
+    }
+    let (_, outcomes) = create(&image, &[topic("x.y"), topic("x_y")]);
+    assert!(outcomes[0].is_ok());
+    assert_eq!(refusal(&outcomes[1]).0, ErrorCode::InvalidTopicException);
+}
+
+#[test]
+fn the_cluster_holds_a_bounded_number_of_partitions() {
+    let image = image_of_brokers(&[1]);
+    let of = |name: &str, partitions| NewTopic {
+        partitions: Some(partitions),
+        ..topic(name)
+    };
+    let (next, outcomes) = create(&image, &[of("a", 100), of("b", 51), of("c", 50)]);
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
+    let (code, message) = refusal(&outcomes[1]);
+    assert_eq!(code, ErrorCode::PolicyViolation);
+    assert!(message.contains("`partitions.max` (150)"), "{message}");
+    let (_, outcomes) = create(&next, &[of("d", 1)]);
+    assert_eq!(refusal(&outcomes[0]).0, ErrorCode::PolicyViolation);
+}
+
+#[test]
+fn the_replication_factor_is_at_most_the_number_of_brokers() {
+    let replicated = |factor| NewTopic {
+        replication_factor: Some(factor),
+        ..topic("orders")
+    };
+    let (_, outcomes) = create(&image_of_brokers(&[7]), &[replicated(3)]);
+    assert_eq!(
+        refusal(&outcomes[0]),
+        (
+            ErrorCode::InvalidReplicationFactor,
+            "replication factor 3 needs as many brokers; live is 1: 7"
+        )
+    );
+    let (_, outcomes) = create(&image_of_brokers(&[7]), &[replicated(0)]);
+    assert_eq!(refusal(&outcomes[0]).0, ErrorCode::InvalidReplicationFactor);
+
+    let (image, outcomes) = create(&image_of_brokers(&[1, 2, 3]), &[replicated(2)]);
+    assert!(outcomes[0].is_ok());
+    let replicas: Vec<Vec<i32>> = image
+        .topic("orders")
+        .unwrap()
+        .partitions
+        .iter()
+        .map(|partition| partition.replicas.iter().map(|id| id.get()).collect())
+        .collect();
+    assert_eq!(replicas, [[1, 2], [2, 3], [3, 1]]);
+}
+
+#[test]
+fn validating_changes_nothing() {
+    let image = image_of_brokers(&[1]);
+    let command = Command::CreateTopics {
+        topics: vec![topic("orders")],
+        validate_only: true,
+    };
+    let (next, outcome) = run(&image, &command);
+    assert_eq!(next, image);
+    let Outcome::CreateTopics(outcomes) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let created = outcomes[0].as_ref().unwrap();
+    assert_eq!((created.id, created.partitions), (TopicId::ZERO, 3));
+}
+
+#[test]
+fn topics_are_deleted_by_name_or_id() {
+    let (image, _) = create(&image_of_brokers(&[1]), &[topic("a"), topic("b")]);
+    let (a, b) = (image.topic("a").unwrap().id, image.topic("b").unwrap().id);
+    let unknown = TopicId::from_bytes([200; 16]);
+    let command = Command::DeleteTopics {
+        topics: vec![
+            TopicSelector::Name("a".to_owned()),
+            TopicSelector::Id(b),
+            TopicSelector::Id(a),
+            TopicSelector::Name("c".to_owned()),
+            TopicSelector::Id(unknown),
+        ],
+    };
+    let (next, outcome) = run(&image, &command);
+    let Outcome::DeleteTopics(outcomes) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(outcomes[0].as_ref().unwrap().id, a);
+    assert_eq!(outcomes[1].as_ref().unwrap().name, "b");
+    assert_eq!(refusal(&outcomes[2]).0, ErrorCode::InvalidRequest);
+    assert_eq!(
+        refusal(&outcomes[3]),
+        (ErrorCode::UnknownTopicOrPartition, "there is no topic `c`")
+    );
+    assert_eq!(refusal(&outcomes[4]).0, ErrorCode::UnknownTopicId);
+    assert_eq!(next.topics().len(), 0);
+    assert!(next.is_deleted(a) && next.is_deleted(b));
+
+    let forget = Command::ForgetDeletedTopics {
+        through_offset: next.offset,
+    };
+    let (forgotten, _) = run(&next, &forget);
+    assert!(!forgotten.is_deleted(a));
+    let (same, _) = run(&forgotten, &forget);
+    assert_eq!(
+        same.offset, forgotten.offset,
+        "nothing to forget, nothing written"
+    );
+}
+
+#[test]
+fn settings_are_altered_one_by_one() {
+    let orders = NewTopic {
+        configs: vec![("segment.ms".to_owned(), "1000".to_owned())],
+        ..topic("orders")
+    };
+    let (image, _) = create(&image_of_brokers(&[1]), &[orders]);
+    let alter = |changes: &[(&str, Option<&str>)], validate_only| Command::AlterTopicConfigs {
+        topics: vec![AlterTopic {
+            name: "orders".to_owned(),
+            changes: changes
+                .iter()
+                .map(|(name, value)| ConfigChange {
+                    name: (*name).to_owned(),
+                    value: value.map(str::to_owned),
+                })
+                .collect(),
+        }],
+        validate_only,
+    };
+    let result = |outcome| match outcome {
+        Outcome::AlterTopicConfigs(mut outcomes) => outcomes.remove(0),
+        other => panic!("{other:?}"),
+    };
+
+    let (next, outcome) = run(
+        &image,
+        &alter(&[("retention.ms", Some("1h")), ("segment.ms", None)], false),
+    );
+    assert!(result(outcome).is_ok());
+    let configs = &next.topic("orders").unwrap().configs;
+    assert_eq!(configs.len(), 1);
+    assert_eq!(configs["retention.ms"], "3600000");
+
+    let (same, outcome) = run(&next, &alter(&[("retention.ms", Some("3600000"))], false));
+    assert!(result(outcome).is_ok());
+    assert_eq!(same.offset, next.offset, "no change, no record");
+
+    let (same, outcome) = run(&next, &alter(&[("retention.ms", Some("5"))], true));
+    assert!(result(outcome).is_ok());
+    assert_eq!(same, next, "only validated");
+
+    for changes in [
+        &[("retention.ms", Some("-2"))][..],
+        &[("segment.size", None)],
+        &[("segment.ms", None), ("segment.ms", None)],
+    ] {
+        let (same, outcome) = run(&next, &alter(changes, false));
+        assert_eq!(refusal(&result(outcome)).0, ErrorCode::InvalidConfig);
+        assert_eq!(same, next);
+    }
+    let elsewhere = Command::AlterTopicConfigs {
+        topics: vec![AlterTopic {
+            name: "none".to_owned(),
+            changes: Vec::new(),
+        }],
+        validate_only: false,
+    };
+    let (_, outcome) = run(&next, &elsewhere);
+    assert_eq!(
+        refusal(&result(outcome)).0,
+        ErrorCode::UnknownTopicOrPartition
+    );
+}
