@@ -1,7 +1,9 @@
 //! Corelog's broker: one shard per core over io_uring and direct I/O.
 
 pub mod config;
+pub mod control;
 pub mod controller;
+pub mod data_dir;
 pub mod metadata;
 pub mod metrics;
 pub mod runtime;

@@ -21,8 +21,9 @@ mod tests;
 
 pub use allowed::Allowed;
 pub use broker_config::BrokerConfig;
+pub(crate) use broker_config::is_cluster_id;
 pub use byte_size::ByteSize;
-pub use cores::Cores;
+pub use cores::{Cores, CoresError};
 pub use layers::{ConfigError, ConfigLayers, Origin};
 pub use listen_address::ListenAddress;
 pub use table::{InvalidValue, Key};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use corelog_protocol::ShardId;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -14,17 +15,24 @@ use super::{HistogramSnapshot, ShardSnapshot};
 /// What every metric's name begins with.
 const PREFIX: &str = "corelog";
 
-/// The text that `/metrics` serves: every metric of every shard, with the label `shard`.
-pub fn encode(shards: Vec<ShardSnapshot>) -> String {
+/// The text that `/metrics` serves: every metric of every shard, with the label `shard`. Of the
+/// shards that are `silent` it only says so.
+pub fn encode(shards: Vec<ShardSnapshot>, silent: &[ShardId]) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Shards(shards)));
+    registry.register_collector(Box::new(Shards {
+        answered: shards,
+        silent: silent.to_vec(),
+    }));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("writing to a string does not fail");
     text
 }
 
 #[derive(Debug)]
-struct Shards(Vec<ShardSnapshot>);
+struct Shards {
+    answered: Vec<ShardSnapshot>,
+    silent: Vec<ShardId>,
+}
 
 /// One metric's values over the shards: they must stand together under one heading.
 type Family<'a, V> = BTreeMap<&'static str, (&'static str, Vec<(String, V)>)>;
@@ -45,7 +53,20 @@ fn family<'a, V: 'a>(
 
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let counters = family(&self.0, |shard| shard.counters.clone());
+        let mut up = encoder.encode_descriptor(
+            "shard_up",
+            "1 when the shard answered this request.",
+            None,
+            MetricType::Gauge,
+        )?;
+        let answered = self.answered.iter().map(|shard| (shard.shard, 1u64));
+        let silent = self.silent.iter().map(|shard| (*shard, 0u64));
+        for (shard, value) in answered.chain(silent) {
+            up.encode_family(&[("shard", shard.to_string())])?
+                .encode_gauge(&value)?;
+        }
+
+        let counters = family(&self.answered, |shard| shard.counters.clone());
         for (name, (help, shards)) in counters {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (shard, value) in shards {
@@ -55,11 +76,11 @@ impl Collector for Shards {
             }
         }
 
-        let mut gauges = family(&self.0, |shard| shard.gauges.clone());
-        let failed = family(&self.0, |shard| {
+        let mut gauges = family(&self.answered, |shard| shard.gauges.clone());
+        let failed = family(&self.answered, |shard| {
             vec![(
                 "log_directory_failed",
-                "1 when the log directory refuses writes after an error",
+                "1 when the log directory refuses writes after an error.",
                 u64::from(shard.failure.is_some()),
             )]
         });
@@ -73,7 +94,7 @@ impl Collector for Shards {
             }
         }
 
-        let labeled = family(&self.0, |shard| {
+        let labeled = family(&self.answered, |shard| {
             shard
                 .labeled
                 .iter()
@@ -91,7 +112,7 @@ impl Collector for Shards {
             }
         }
 
-        let histograms = family(&self.0, |shard| {
+        let histograms = family(&self.answered, |shard| {
             shard
                 .histograms
                 .iter()
@@ -119,8 +140,6 @@ impl Collector for Shards {
 mod tests {
     use std::time::Duration;
 
-    use corelog_protocol::ShardId;
-
     use super::*;
     use crate::metrics::{Histogram, ShardMetrics};
 
@@ -144,12 +163,17 @@ mod tests {
         one.gauges
             .push(("memory_budget_bytes", "The bound on buffers.", 268_435_456));
         one.failure = Some("write failed".to_owned());
-        let text = encode(vec![first.snapshot(ShardId::new(0)), one]);
+        let text = encode(
+            vec![first.snapshot(ShardId::new(0)), one],
+            &[ShardId::new(2)],
+        );
 
         for line in [
             "corelog_produce_requests_total{shard=\"0\"} 3",
             "corelog_produce_requests_total{shard=\"1\"} 0",
             "corelog_mesh_hops_total{shard=\"1\"} 1",
+            "corelog_shard_up{shard=\"1\"} 1",
+            "corelog_shard_up{shard=\"2\"} 0",
             "corelog_connections{shard=\"0\"} 1",
             "corelog_bad_frames_total{shard=\"0\",reason=\"crc\"} 1",
             "corelog_memory_budget_bytes{shard=\"1\"} 268435456",
