@@ -10,10 +10,6 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::backend::{self, Backend};
 
-/// How long tasks may keep running one after the other before the rings are looked at. glommio's own
-/// 100 ms would leave finished flushes unseen on a busy core.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
-
 /// How an executor thread is set up.
 #[derive(Debug, Clone)]
 pub struct ExecutorOptions {
@@ -90,7 +86,6 @@ where
                     .io_memory(options.io_memory)
                     .spin_before_park(options.spin_before_park)
                     .ring_depth(options.ring_depth)
-                    .preempt_timer(POLL_INTERVAL)
                     // Inherits the core of this thread: a shard's file system calls burden no other.
                     .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
                     .make()
