@@ -236,14 +236,16 @@ impl Admin {
     ) -> Result<R::Response, AdminError> {
         let start = Instant::now();
         let mut backoff = Backoff::new(self.settings.connection.retry_backoff);
+        let mut reason = "no answer came".to_owned();
         loop {
             let left = self.settings.api_timeout.saturating_sub(start.elapsed());
             let called = tokio::time::timeout(left, self.cluster.call_any(request)).await;
-            let reason = match called {
+            reason = match called {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) if error.is_retriable() => error.to_string(),
                 Ok(Err(error)) => return Err(error.into()),
-                Err(_elapsed) => "no answer came".to_owned(),
+                // What was heard before says more than that the time is over.
+                Err(_elapsed) => reason,
             };
             let wait = backoff.next_wait();
             if start.elapsed() + wait >= self.settings.api_timeout {

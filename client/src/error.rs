@@ -16,7 +16,7 @@ use crate::TopicPartition;
 #[non_exhaustive]
 pub enum ConfigError {
     /// The name is not a setting of this kind of client.
-    #[error("`{name}` is not a setting of a {role}; it knows: {known}")]
+    #[error("`{name}` is no setting of the {role}; it knows: {known}")]
     UnknownName {
         /// The name given.
         name: String,

@@ -106,13 +106,14 @@ impl Consumer {
         let start = Instant::now();
         let within = self.shared.settings.api_timeout;
         let mut backoff = crate::backoff::Backoff::new(cluster.settings().retry_backoff);
+        let mut reason = "no broker answered".to_owned();
         while partitions
             .iter()
             .any(|partition| !image.topics.contains_key(&partition.topic))
         {
             let left = within.saturating_sub(start.elapsed());
             let refreshed = tokio::time::timeout(left, cluster.refresh(image.version)).await;
-            let reason = match refreshed {
+            reason = match refreshed {
                 Ok(Ok(newer)) => {
                     image = newer;
                     for partition in partitions {
@@ -122,7 +123,8 @@ impl Consumer {
                 }
                 Ok(Err(error)) if error.is_retriable() => error.to_string(),
                 Ok(Err(error)) => return Err(error.into()),
-                Err(_elapsed) => "no broker answered".to_owned(),
+                // What was heard before says more than that the time is over.
+                Err(_elapsed) => reason,
             };
             let wait = backoff.next_wait();
             if start.elapsed() + wait >= within {

@@ -109,12 +109,19 @@ impl Producer {
     /// `buffer.memory` is full. The returned [`Delivery`] resolves when the broker has answered.
     ///
     /// Records of one partition are written in the order of these calls, unless the broker refuses one batch while a
-    /// later one is already under way; `max.in.flight.requests.per.connection=1` excludes that too.
+    /// later one is already under way; `max.in.flight.requests.per.connection=1` excludes that too. A call that is
+    /// cancelled before it returns has not taken the record.
     ///
     /// # Errors
     /// A record that can never be sent, metadata or memory that did not come in time, a closed producer.
     pub async fn send(&self, record: ProducerRecord<'_>) -> Result<Delivery, ProduceError> {
         let shared = &self.handle.shared;
+        // Before the record is taken, so that a call that is cancelled here has taken nothing.
+        if shared.yield_due.load(Ordering::Relaxed)
+            && shared.yield_due.swap(false, Ordering::Relaxed)
+        {
+            tokio::task::yield_now().await;
+        }
         let timestamp = record.timestamp.unwrap_or_else(Timestamp::now);
         let mut granted = None;
         if let Some(topic) = shared.topic(record.topic) {
@@ -167,13 +174,14 @@ impl Producer {
         let start = Instant::now();
         let mut backoff = Backoff::new(shared.settings.connection.retry_backoff);
         let mut seen = shared.cluster.image().version;
+        let mut reason = "no broker answered".to_owned();
         loop {
             if shared.closed.load(Ordering::Acquire) {
                 return Err(ProduceError::Closed);
             }
             let left = shared.settings.max_block.saturating_sub(start.elapsed());
             let refreshed = tokio::time::timeout(left, shared.cluster.refresh(seen)).await;
-            let reason = match refreshed {
+            reason = match refreshed {
                 Ok(Ok(image)) => {
                     seen = image.version;
                     if let Some(topic) = image.topics.get(&name)
@@ -187,7 +195,8 @@ impl Producer {
                     }
                 }
                 Ok(Err(error)) => error.to_string(),
-                Err(_elapsed) => "no broker answered".to_owned(),
+                // What was heard before says more than that the time is over.
+                Err(_elapsed) => reason,
             };
             let wait = backoff.next_wait();
             if start.elapsed() + wait >= shared.settings.max_block {
@@ -306,6 +315,7 @@ fn append(
         for full in full.into_iter().flatten() {
             lane.finish(full);
             shared.list(lane);
+            shared.yield_due.store(true, Ordering::Relaxed);
         }
         match appended? {
             Appended::WantsNewBatch => {

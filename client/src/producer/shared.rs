@@ -23,6 +23,9 @@ pub(super) struct Shared {
     pub(super) metrics: Counters,
     pub(super) lingering: Lingering,
     pub(super) closed: AtomicBool,
+    /// A batch was filled: whoever sends next lets the other tasks of its thread run first, so that the batch leaves
+    /// while the next one fills.
+    pub(super) yield_due: AtomicBool,
     topics: RwLock<HashMap<Arc<str>, Arc<TopicLanes>>>,
     nodes: Mutex<HashMap<Node, Arc<NodeQueue>>>,
     /// Lanes with something to send and no leader to send it to.
@@ -71,6 +74,7 @@ impl Shared {
             cluster,
             metrics: Counters::default(),
             closed: AtomicBool::new(false),
+            yield_due: AtomicBool::new(false),
             topics: RwLock::new(HashMap::new()),
             nodes: Mutex::new(HashMap::new()),
             leaderless: Mutex::new(Vec::new()),
