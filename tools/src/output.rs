@@ -1,0 +1,59 @@
+//! Printing results and errors.
+
+use std::io::{self, ErrorKind, Write};
+
+use serde::Serialize;
+
+use crate::args::Format;
+
+/// Prints one result: a JSON document, or what `text` writes.
+pub(crate) fn print<T: Serialize>(
+    format: Format,
+    result: &T,
+    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Text => text(&mut out)?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, result)?;
+            writeln!(out)?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints an error with its causes to stderr.
+pub(crate) fn print_error(format: Format, error: &anyhow::Error) {
+    let text = chain(error);
+    match format {
+        Format::Text => eprintln!("corelog: {text}"),
+        Format::Json => eprintln!("{}", serde_json::json!({ "error": text })),
+    }
+}
+
+/// Causes that the message before them already tells are left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// Whoever read our output has had enough: `corelog consume t | head`.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+            || cause
+                .downcast_ref::<serde_json::Error>()
+                .is_some_and(|error| error.io_error_kind() == Some(ErrorKind::BrokenPipe))
+    })
+}
