@@ -9,6 +9,7 @@ use std::time::Duration;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::backend::{self, Backend};
+use super::real;
 
 /// How an executor thread is set up.
 #[derive(Debug, Clone)]
@@ -86,6 +87,7 @@ where
                     .io_memory(options.io_memory)
                     .spin_before_park(options.spin_before_park)
                     .ring_depth(options.ring_depth)
+                    .preempt_timer(real::ROUND)
                     // Inherits the core of this thread: a shard's file system calls burden no other.
                     .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
                     .make()
@@ -103,7 +105,10 @@ where
                 }
             };
             let _entered = backend::enter(Backend::Glommio);
-            Some(executor.run(async move { init().await }))
+            Some(executor.run(async move {
+                let _keeper = glommio::spawn_local(real::keep_awake());
+                init().await
+            }))
         })?;
     started.recv().unwrap_or_else(|_| {
         Err(io::Error::other(

@@ -3,7 +3,9 @@
 mod directory;
 mod file;
 mod gate;
+mod keeper;
 
 pub(super) use directory::Directory;
 pub(super) use file::DirectFile;
 pub(super) use gate::gated;
+pub(super) use keeper::{ROUND, keep_awake};
