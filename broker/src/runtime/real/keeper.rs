@@ -22,7 +22,7 @@ use glommio::timer::Timer;
 pub(in crate::runtime) const ROUND: Duration = Duration::from_millis(2);
 
 const BUSY_PERIOD: Duration = Duration::from_micros(1_500);
-const IDLE_PERIOD: Duration = Duration::from_millis(50);
+const IDLE_PERIOD: Duration = Duration::from_millis(100);
 const _: () = assert!(BUSY_PERIOD.as_micros() < ROUND.as_micros());
 
 /// Timers set at once: the last is 2,048 periods away.
