@@ -249,6 +249,22 @@ impl BrokerConfig {
         )
     }
 
+    /// Every setting in force, as a configuration file.
+    pub fn to_toml(&self) -> String {
+        let broker = Self::KEYS.iter().map(|key| (key.name, key.get(self)));
+        let topics = TopicConfig::KEYS
+            .iter()
+            .filter_map(|key| Some((key.broker_name?, key.get(&self.topic_defaults))));
+        let line = |(name, value): (&str, String)| {
+            let value = match value.parse() {
+                Ok(number) => toml::Value::Integer(number),
+                Err(_) => toml::Value::String(value),
+            };
+            format!("{name} = {value}\n")
+        };
+        broker.chain(topics).map(line).collect()
+    }
+
     fn not_above(
         &self,
         (low_name, low): (&str, ByteSize),
