@@ -89,7 +89,6 @@ fn every_acknowledged_line_is_read_back_where_it_was_acknowledged() {
 fn with_one_partition_and_no_kill_the_output_is_the_input_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let broker = BrokerProcess::start(folder.path());
-    broker.run(&["topic", "create", "lines", "--partitions", "1"]);
     let mut input = text(0..LINES).into_bytes();
     // Not all that is a line is text.
     input.extend_from_slice(b"\xff\x00\xfe\r\n\n");

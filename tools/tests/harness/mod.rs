@@ -1,5 +1,6 @@
 //! A real broker process, and the `corelog` binary against it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -79,7 +80,7 @@ fn spawn(data_dir: &Path, listen: SocketAddr) -> (Child, SocketAddr) {
         .arg(data_dir)
         .args(["--listen", &listen.to_string()])
         .args(["--http-listen", "127.0.0.1:0", "--cores", "2"])
-        .env("RUST_LOG", "warn")
+        .env("RUST_LOG", "error")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
