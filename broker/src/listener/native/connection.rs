@@ -110,6 +110,7 @@ impl Connection {
             }
         }
         self.serve(receiver, write_half).await;
+        self.drop_unsent();
         drop(permit);
     }
 
@@ -179,6 +180,17 @@ impl Connection {
 
     pub(super) fn reads_under_way(&self) -> usize {
         self.reads_under_way.get()
+    }
+
+    /// Drops the replies that will not be sent any more. Each holds its share of this connection,
+    /// and so the connection: it would never be freed.
+    fn drop_unsent(&self) {
+        let unsent = (
+            self.outbox.take(),
+            self.produce_order.take(),
+            self.fetch_order.take(),
+        );
+        drop(unsent);
     }
 
     /// Has the receiver wait until a partition takes more. This is how back-pressure reaches the

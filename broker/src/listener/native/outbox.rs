@@ -128,6 +128,11 @@ impl Outbox {
         }
     }
 
+    /// Everything that waits to be sent and never will be.
+    pub(super) fn take(&self) -> VecDeque<Outgoing> {
+        self.queue.take()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
     }
