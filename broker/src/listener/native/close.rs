@@ -28,7 +28,7 @@ pub(super) enum Close {
     HelloRefused(Refusal),
     #[error("no Hello came within {0:?}")]
     HelloTimedOut(Duration),
-    #[error("a frame begun made no progress for {0:?}")]
+    #[error("a frame begun made next to no progress for {0:?}")]
     FrameTimedOut(Duration),
     #[error("the peer took no bytes for {0:?}")]
     SendTimedOut(Duration),

@@ -293,10 +293,10 @@ impl Connection {
 
     /// Notes that the receiver awaits bytes, having `unread` of a frame.
     pub(super) fn note_reading(&self, unread: usize) {
-        self.enter(match unread {
-            0 => Phase::BetweenFrames,
-            _ => Phase::MidFrame,
-        });
+        match unread {
+            0 => self.enter(Phase::BetweenFrames),
+            received => self.watch.enter_frame(received, self.server.tick()),
+        }
     }
 
     /// Notes that the sender waits for the peer to take bytes, or that it took some.

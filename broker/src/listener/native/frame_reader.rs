@@ -94,17 +94,28 @@ impl FrameReader {
         }))
     }
 
-    /// Bytes of the frame under way that are received or that room must be made for before the
-    /// next read; `None` between frames.
-    pub(super) fn frame_room(&self) -> Option<usize> {
-        let size = FRAME_HEADER_BYTES + self.header?.body_length();
-        Some(size.min(self.buffer.len() + self.step()))
+    /// What the frame under way counts for in the shard's memory; `None` between frames.
+    ///
+    /// A connection that has shown that it delivers such frames is charged for the whole of it
+    /// from the start, so that its frame never has to wait half-way. Who only promises is charged
+    /// for what has arrived: otherwise a thousand promises would keep everybody else waiting.
+    pub(super) fn frame_charge(&self) -> Option<usize> {
+        Some(
+            self.frame_size()?
+                .min(self.last_frame)
+                .max(self.buffer.len()),
+        )
+    }
+
+    /// Bytes of the frame under way, as far as its header is known.
+    fn frame_size(&self) -> Option<usize> {
+        Some(FRAME_HEADER_BYTES + self.header?.body_length())
     }
 
     /// The buffer with room for the next read.
     pub(super) fn buffer_with_room(&mut self) -> &mut BytesMut {
-        let room = match self.frame_room() {
-            Some(room) => room - self.buffer.len(),
+        let room = match self.frame_size() {
+            Some(size) => (size - self.buffer.len()).min(self.step()),
             // The beginning of a frame: as much as the last one had, so that a steady producer's
             // next frame is read into one piece of memory, with one call if it is there.
             None => READ_STEP.max(self.last_frame.min(MAX_ROOM_AHEAD)),
@@ -207,7 +218,7 @@ mod tests {
         let liar = frame(1, 100 * 1024 * 1024);
         reader.buffer_with_room().extend_from_slice(&liar[..100]);
         assert!(reader.next_frame().unwrap().is_none());
-        assert_eq!(reader.frame_room(), Some(100 + READ_STEP));
+        assert_eq!(reader.frame_charge(), Some(100));
         assert!(reader.buffer_with_room().capacity() <= 2 * READ_STEP);
     }
 
@@ -229,6 +240,9 @@ mod tests {
         assert!(reader.next_frame().unwrap().is_some());
         let buffer = reader.buffer_with_room();
         assert!(buffer.capacity() - buffer.len() >= large.len());
+        buffer.extend_from_slice(&large[..100]);
+        assert!(reader.next_frame().unwrap().is_none());
+        assert_eq!(reader.frame_charge(), Some(large.len()), "from its start");
     }
 
     #[test]

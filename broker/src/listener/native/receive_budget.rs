@@ -1,7 +1,8 @@
 //! Memory that one shard lends to the frames its connections are receiving.
 //!
-//! Lives on one shard and is shared by all its connections. A frame is charged for the room made
-//! for it, from its header until its request has been carried out. When the budget is spent,
+//! Lives on one shard and is shared by all its connections. A frame is charged from its header
+//! until its request has been carried out, for what has arrived of it and for what its connection
+//! can be trusted to deliver. When the budget is spent,
 //! connections stop reading and their peers feel it as back-pressure; nothing is refused.
 //!
 //! Frames may begin only in the lower three quarters, frames already begun may grow into all of

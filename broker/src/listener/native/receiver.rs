@@ -80,7 +80,10 @@ impl Receiver {
         let connection = &self.connection;
         let admitted = connection.unless_closing(async {
             let charge = match charge {
-                Some(charge) => charge,
+                Some(mut charge) => {
+                    charge.grow_to(size).await;
+                    charge
+                }
                 None => connection.server.receive_budget.begin(size).await,
             };
             (charge, connection.admit(size).await)
@@ -113,22 +116,22 @@ impl Receiver {
                     return None;
                 }
             }
-            if let Some(room) = self.frames.frame_room() {
-                self.charge_for(room).await?;
+            if let Some(bytes) = self.frames.frame_charge() {
+                self.charge_for(bytes).await?;
             }
             self.read().await?;
         }
     }
 
     /// Charges the shard's budget for what the frame under way takes.
-    async fn charge_for(&mut self, room: usize) -> Option<()> {
+    async fn charge_for(&mut self, bytes: usize) -> Option<()> {
         let connection = &self.connection;
         match &mut self.charge {
             // The frame time-out goes on: see the head of `receive_budget`.
-            Some(charge) => connection.unless_closing(charge.grow_to(room)).await,
+            Some(charge) => connection.unless_closing(charge.grow_to(bytes)).await,
             None => {
                 connection.enter(Phase::HeldBack);
-                let begun = connection.server.receive_budget.begin(room);
+                let begun = connection.server.receive_budget.begin(bytes);
                 self.charge = Some(connection.unless_closing(begun).await?);
                 Some(())
             }

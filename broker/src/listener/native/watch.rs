@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::close::Close;
 use super::options::NativeOptions;
 
+/// As much of a frame must arrive within the frame time-out, or its end.
+const PROGRESS_BYTES: usize = 64 * 1024;
+
 /// What the connection's receiver is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -27,6 +30,8 @@ pub(super) type Tick = u64;
 pub(super) struct Watch {
     phase: Cell<Phase>,
     since: Cell<Tick>,
+    /// Of the frame under way: how often [`PROGRESS_BYTES`] had arrived at `since`.
+    steps: Cell<usize>,
     sending_since: Cell<Option<Tick>>,
 }
 
@@ -35,6 +40,7 @@ impl Watch {
         Self {
             phase: Cell::new(Phase::AwaitingHello),
             since: Cell::new(now),
+            steps: Cell::new(0),
             sending_since: Cell::new(None),
         }
     }
@@ -45,12 +51,22 @@ impl Watch {
         self.since.set(now);
     }
 
-    /// The receiver enters `phase`, or makes progress in it. Until the Hello is accepted its one
-    /// time-out goes on, whatever the peer sends meanwhile.
+    /// The receiver enters `phase`. Until the Hello is accepted its one time-out goes on, whatever
+    /// the peer sends meanwhile.
     pub(super) fn enter(&self, phase: Phase, now: Tick) {
         if self.phase.get() != Phase::AwaitingHello {
             self.phase.set(phase);
             self.since.set(now);
+        }
+    }
+
+    /// The receiver awaits the rest of a frame of which it has `received` bytes. A byte now and
+    /// then is no progress: the time-out starts again with every [`PROGRESS_BYTES`].
+    pub(super) fn enter_frame(&self, received: usize, now: Tick) {
+        let steps = received / PROGRESS_BYTES;
+        if self.phase.get() != Phase::MidFrame || self.steps.replace(steps) != steps {
+            self.steps.set(steps);
+            self.enter(Phase::MidFrame, now);
         }
     }
 
@@ -169,14 +185,14 @@ mod tests {
         assert_eq!(timeouts.interval, Duration::from_millis(250));
         let watch = Watch::new(0);
         assert_eq!(first_overdue(&watch, false), Some(5));
-        watch.enter(Phase::MidFrame, 4);
+        watch.enter_frame(30, 4);
         assert_eq!(
             first_overdue(&watch, false),
             Some(5),
             "half a Hello is none"
         );
         watch.greeted(0);
-        watch.enter(Phase::MidFrame, 0);
+        watch.enter_frame(30, 0);
         assert_eq!(first_overdue(&watch, true), Some(9));
         watch.enter(Phase::BetweenFrames, 0);
         assert_eq!(first_overdue(&watch, false), Some(17));
@@ -189,9 +205,19 @@ mod tests {
     #[test]
     fn progress_starts_the_wait_again() {
         let watch = greeted_watch();
-        watch.enter(Phase::MidFrame, 0);
-        watch.enter(Phase::MidFrame, 8);
+        watch.enter_frame(100, 0);
+        watch.enter_frame(PROGRESS_BYTES, 8);
         assert_eq!(first_overdue(&watch, false), Some(17));
+    }
+
+    #[test]
+    fn a_byte_now_and_then_is_no_progress() {
+        let watch = greeted_watch();
+        watch.enter_frame(1, 0);
+        for now in 1..9 {
+            watch.enter_frame(1 + now as usize, now);
+        }
+        assert_eq!(first_overdue(&watch, false), Some(9));
     }
 
     #[test]
