@@ -4,6 +4,7 @@ pub mod config;
 pub mod control;
 pub mod controller;
 pub mod data_dir;
+pub mod log;
 pub mod metadata;
 pub mod metrics;
 pub mod runtime;

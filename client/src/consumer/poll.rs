@@ -38,7 +38,7 @@ struct OpenPortion {
     position: Option<Offset>,
     /// Where it stands once `records` is empty.
     batch_end: Option<Offset>,
-    _hold: Hold,
+    hold: Arc<Hold>,
 }
 
 impl Poller {
@@ -198,7 +198,7 @@ impl OpenPortion {
             records: VecDeque::new(),
             position,
             batch_end: None,
-            _hold: hold,
+            hold: Arc::new(hold),
         }
     }
 
@@ -266,6 +266,7 @@ impl OpenPortion {
                 partition: self.partition.partition,
                 position: self.position.unwrap_or(Offset::ZERO),
                 bytes,
+                _hold: Arc::clone(&self.hold),
             });
             self.position = Some(next_offset);
             self.batch_end = Some(next_offset);

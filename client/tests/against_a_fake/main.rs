@@ -9,5 +9,3 @@ mod consuming;
 mod fake;
 mod log;
 mod producing;
-mod retrying;
-mod topics;

@@ -1,0 +1,38 @@
+//! Planted bugs. The crash tests are worth something only if they catch a log that cheats, so a
+//! test build can make it cheat; every other build compiles these questions to `false`.
+
+/// A bug that a test build can plant on its thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Canary {
+    /// Groups are acknowledged as flushed without a flush.
+    FlushRemoved,
+    /// The journal is recycled although the segments were not synced.
+    RecycleBeforeSegmentSync,
+}
+
+#[cfg(test)]
+pub(crate) use planted::{is_planted, plant};
+
+#[cfg(not(test))]
+pub(crate) const fn is_planted(_: Canary) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod planted {
+    use std::cell::Cell;
+
+    use super::Canary;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Canary>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn is_planted(canary: Canary) -> bool {
+        PLANTED.get() == Some(canary)
+    }
+
+    pub(crate) fn plant(canary: Option<Canary>) {
+        PLANTED.set(canary);
+    }
+}

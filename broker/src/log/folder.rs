@@ -1,0 +1,274 @@
+//! A partition's folder: opening it, removing it, and the small files beside the segments.
+//!
+//! `partition.metadata` names the topic id, so that a folder is never taken for another topic's.
+//! `leader-epoch-checkpoint` and the indexes are Kafka's, byte for byte, and caches to us: what
+//! counts is in the shard's checkpoint.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use corelog_protocol::{LeaderEpoch, Offset};
+
+use super::partition_log::{Opened, PartitionLog};
+use super::recovery::PartitionStart;
+use super::segment::{Segment, base_offset_of};
+use super::shard_log::{DATA_FOLDER, Shared};
+use super::tail::{Chunk, Tail};
+use super::{LogConfig, LogError, TopicPartition};
+use crate::runtime::{BLOCK, Storage};
+
+const PARTITION_METADATA: &str = "partition.metadata";
+const EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
+const LARGEST_SMALL_FILE: u64 = 1 << 20;
+
+/// Opens a partition's log, creating its folder when there is none.
+pub(super) async fn open(
+    shared: &Rc<Shared>,
+    id: TopicPartition,
+    folder: PathBuf,
+    config: LogConfig,
+    start: Option<PartitionStart>,
+) -> Result<Rc<PartitionLog>, LogError> {
+    let storage = &shared.storage;
+    claim(storage, id, &folder).await?;
+    let start = start.unwrap_or_else(PartitionStart::empty);
+    let entries = storage
+        .list(&folder)
+        .await
+        .map_err(LogError::io("list", &folder))?;
+    let mut segments = BTreeMap::new();
+    let mut removed = false;
+    for entry in entries {
+        let Some(base) = base_offset_of(&entry.name) else {
+            continue;
+        };
+        let path = folder.join(&entry.name);
+        if base > start.segment_base {
+            // Created ahead of an append that was never acknowledged.
+            storage
+                .remove_file(&path)
+                .await
+                .map_err(LogError::io("remove", &path))?;
+            removed = true;
+            continue;
+        }
+        let sealed = base < start.segment_base;
+        let size = if sealed { entry.len } else { start.position };
+        if entry.len < size {
+            return Err(LogError::Suspect {
+                topic_partition: id,
+                reason: format!(
+                    "{} holds {} bytes and the checkpoint says {size}",
+                    path.display(),
+                    entry.len
+                ),
+            });
+        }
+        let interval = config.index_interval_bytes;
+        let segment = Segment::existing(&folder, base, interval, size, entry.len, sealed);
+        segments.insert(base, Rc::new(segment));
+    }
+    if removed {
+        // A name that came back after a power cut would pass for a closed segment one day.
+        storage
+            .sync_dir(&folder)
+            .await
+            .map_err(LogError::io("sync", &folder))?;
+    }
+    let active = segments.entry(start.segment_base).or_insert_with(|| {
+        Rc::new(Segment::create(
+            &folder,
+            start.segment_base,
+            config.index_interval_bytes,
+        ))
+    });
+    if active.size() != start.position {
+        return Err(LogError::Suspect {
+            topic_partition: id,
+            reason: format!("{} is missing", active.path().display()),
+        });
+    }
+    let tail = restore_tail(shared, id, active, &start).await?;
+    let opened = Opened {
+        config,
+        start,
+        segments,
+        tail,
+    };
+    Ok(Rc::new(PartitionLog::new(shared, id, folder, opened)))
+}
+
+/// Makes the folder this partition's, durably, or finds that it is.
+async fn claim(storage: &Storage, id: TopicPartition, folder: &Path) -> Result<(), LogError> {
+    let path = folder.join(PARTITION_METADATA);
+    let ours = format!("version: 0\ntopic_id: {}", id.topic_id);
+    match storage.read_file(&path, LARGEST_SMALL_FILE).await {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let found = text
+                .lines()
+                .find_map(|line| line.strip_prefix("topic_id: "));
+            let expected = id.topic_id.to_string();
+            match found {
+                Some(found) if found.trim() == expected => Ok(()),
+                found => Err(LogError::ForeignFolder {
+                    path: folder.to_owned(),
+                    found: found
+                        .unwrap_or("an unreadable partition.metadata")
+                        .trim()
+                        .to_owned(),
+                    expected,
+                }),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            storage
+                .create_dir_all(folder)
+                .await
+                .map_err(LogError::io("create", folder))?;
+            let parent = Path::new(DATA_FOLDER);
+            storage
+                .sync_dir(parent)
+                .await
+                .map_err(LogError::io("sync", parent))?;
+            let written = storage.replace_file(&path, ours.as_bytes()).await;
+            written.map_err(LogError::io("write", &path))
+        }
+        Err(error) => Err(LogError::io("read", &path)(error)),
+    }
+}
+
+/// Brings the block that the log ends in back into memory: the next append goes on in it.
+async fn restore_tail(
+    shared: &Rc<Shared>,
+    id: TopicPartition,
+    active: &Rc<Segment>,
+    start: &PartitionStart,
+) -> Result<Tail, LogError> {
+    let mut tail = Tail::default();
+    let begun = usize::try_from(start.position % BLOCK as u64).expect("less than a block");
+    if begun == 0 {
+        return Ok(tail);
+    }
+    let block = start.position - begun as u64;
+    let failed = LogError::io("read", active.path());
+    let read = async {
+        let file = active.file(&shared.storage).await?;
+        let bytes = file.read_at(block, begun).await?;
+        drop(file);
+        active.close().await?;
+        Ok(bytes)
+    };
+    let bytes = read.await.map_err(failed)?;
+    if bytes.len() != begun || crc32c::crc32c(&bytes) != start.block_crc {
+        return Err(LogError::Suspect {
+            topic_partition: id,
+            reason: format!(
+                "the last block of {} is not what the checkpoint says",
+                active.path().display()
+            ),
+        });
+    }
+    let buffer = shared.pool.append_buffer_wait(BLOCK).await;
+    tail.restore(Chunk::new(buffer, active.clone(), block, 0), &bytes);
+    Ok(tail)
+}
+
+/// Removes a deleted partition's folder. The deletion was recorded before.
+pub(super) async fn remove(shared: &Rc<Shared>, log: &Rc<PartitionLog>) -> Result<(), LogError> {
+    // Whatever is being written ends first.
+    let _permit = log.writing.acquire(1).await;
+    log.close_files().await;
+    remove_folder(&shared.storage, log.folder()).await
+}
+
+/// Removes a folder and the files in it.
+pub(super) async fn remove_folder(storage: &Storage, folder: &Path) -> Result<(), LogError> {
+    let entries = storage
+        .list(folder)
+        .await
+        .map_err(LogError::io("list", folder))?;
+    for entry in entries {
+        let path = folder.join(&entry.name);
+        storage
+            .remove_file(&path)
+            .await
+            .map_err(LogError::io("remove", &path))?;
+    }
+    storage
+        .remove_dir(folder)
+        .await
+        .map_err(LogError::io("remove", folder))?;
+    let parent = Path::new(DATA_FOLDER);
+    storage
+        .sync_dir(parent)
+        .await
+        .map_err(LogError::io("sync", parent))
+}
+
+/// Writes the caches that a checkpoint keeps fresh: the indexes of segments just closed.
+pub(super) async fn write_caches(
+    shared: &Rc<Shared>,
+    log: &Rc<PartitionLog>,
+    closed: &[Rc<Segment>],
+) {
+    for segment in closed {
+        if let Err(error) = segment.write_indexes(&shared.storage).await {
+            tracing::warn!(path = %segment.path().display(), "index not written: {error}");
+        }
+    }
+    if !closed.is_empty() {
+        write_epochs(shared, log).await;
+    }
+}
+
+/// Writes the caches of a clean stop: the active segment's indexes too.
+pub(super) async fn write_final_caches(shared: &Rc<Shared>, log: &Rc<PartitionLog>) {
+    let active = log
+        .state
+        .borrow()
+        .segments
+        .last_key_value()
+        .map(|(_, segment)| segment.clone());
+    if let Some(segment) = active.filter(|segment| segment.was_appended_to()) {
+        segment.load_index(&shared.storage).await;
+        if let Err(error) = segment.write_indexes(&shared.storage).await {
+            tracing::warn!(path = %segment.path().display(), "index not written: {error}");
+        }
+        write_epochs(shared, log).await;
+    }
+}
+
+async fn write_epochs(shared: &Rc<Shared>, log: &Rc<PartitionLog>) {
+    let epochs = log.state.borrow().epochs.clone();
+    let path = log.folder().join(EPOCH_CHECKPOINT);
+    let bytes = encode_epochs(&epochs);
+    if let Err(error) = shared.storage.replace_file(&path, bytes.as_bytes()).await {
+        tracing::warn!(path = %path.display(), "leader epochs not written: {error}");
+    }
+}
+
+/// Kafka's `leader-epoch-checkpoint`: version, count, then an epoch and its first offset a line.
+fn encode_epochs(epochs: &[(LeaderEpoch, Offset)]) -> String {
+    let mut text = format!("0\n{}\n", epochs.len());
+    for (epoch, offset) in epochs {
+        text.push_str(&format!("{epoch} {offset}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leader_epochs_are_written_as_kafka_does() {
+        let epochs = [
+            (LeaderEpoch::new(0), Offset::new(0)),
+            (LeaderEpoch::new(3), Offset::new(42)),
+        ];
+        assert_eq!(encode_epochs(&epochs), "0\n2\n0 0\n3 42\n");
+    }
+}

@@ -1,0 +1,152 @@
+//! The knobs of a shard's logs. Every size is in bytes.
+
+use std::time::Duration;
+
+use corelog_protocol::Durability;
+
+use super::LogError;
+use crate::config::TopicConfig;
+
+/// The smallest journal file: four groups, each with room for the largest append that does not
+/// bypass the journal.
+const SMALLEST_JOURNAL_FILE: u64 = 1 << 20;
+
+/// The commit journal of one shard.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// Size of one journal file; a multiple of 4,096, at least 1 MiB. Default 32 MiB.
+    pub file_bytes: u64,
+    /// Number of journal files, at least 2. Default 4. A checkpoint starts when one is full, and
+    /// appends wait when all are.
+    pub files: usize,
+    /// Bytes that may bypass the journal before a checkpoint starts. Default 1 GiB: it bounds what
+    /// a start has to read again.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        JournalOptions {
+            file_bytes: 32 << 20,
+            files: 4,
+            checkpoint_bytes: 1 << 30,
+        }
+    }
+}
+
+/// What one shard's logs may use.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// The commit journal.
+    pub journal: JournalOptions,
+    /// A partition's bytes that are in memory and in the journal only, before they are written
+    /// out to its segment. Default 1 MiB.
+    pub write_out_bytes: u64,
+    /// Bytes of one partition that stay in memory for readers after they were written out.
+    /// Default 4 MiB.
+    pub cache_bytes_per_partition: u64,
+    /// A partition's bytes in one group from which whole blocks bypass the journal.
+    /// Default 128 KiB.
+    pub bypass_bytes: u64,
+    /// One direct read. Default 512 KiB.
+    pub read_bytes: usize,
+    /// Segment files kept open. Default 512.
+    pub open_files: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions {
+            journal: JournalOptions::default(),
+            write_out_bytes: 1 << 20,
+            cache_bytes_per_partition: 4 << 20,
+            bypass_bytes: 128 << 10,
+            read_bytes: 512 << 10,
+            open_files: 512,
+        }
+    }
+}
+
+impl LogOptions {
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        let journal = &self.journal;
+        if journal.file_bytes < SMALLEST_JOURNAL_FILE || !journal.file_bytes.is_multiple_of(4096) {
+            return Err(LogError::Options(format!(
+                "journal.file.bytes={} must be a multiple of 4096 and at least {SMALLEST_JOURNAL_FILE}",
+                journal.file_bytes
+            )));
+        }
+        if journal.files < 2 {
+            return Err(LogError::Options(format!(
+                "journal.files={} must be at least 2: one is recycled while another is written",
+                journal.files
+            )));
+        }
+        if self.bypass_bytes > journal.file_bytes / 4 {
+            return Err(LogError::Options(format!(
+                "journal.bypass.bytes={} must be at most a quarter of journal.file.bytes={}: what \
+                 does not bypass the journal must fit it",
+                self.bypass_bytes, journal.file_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    /// A partition that holds this much memory is written out even if little of it is dirty: a few
+    /// dirty bytes keep all the clean ones behind them.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.cache_bytes_per_partition + self.write_out_bytes
+    }
+}
+
+/// A topic's settings as far as its logs are concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// What an append must reach before it counts.
+    pub durability: Durability,
+    /// A segment is closed before it grows beyond this.
+    pub segment_bytes: u64,
+    /// A segment is closed when its first record is this old.
+    pub segment_age: Duration,
+    /// One index entry for about this many bytes of log.
+    pub index_interval_bytes: u64,
+    /// A segment is closed before its index grows beyond this.
+    pub segment_index_bytes: u64,
+    /// At `memory` and `written`: flush at the latest so long after an append. `None`: only when a
+    /// checkpoint does.
+    pub flush_interval: Option<Duration>,
+    /// At `memory` and `written`: flush when so many bytes are not flushed.
+    pub flush_bytes: Option<u64>,
+    /// At `memory` and `written`: flush when so many records are not flushed.
+    pub flush_records: Option<u64>,
+}
+
+impl From<&TopicConfig> for LogConfig {
+    fn from(topic: &TopicConfig) -> LogConfig {
+        LogConfig {
+            durability: topic.durability,
+            segment_bytes: topic.segment_bytes.get(),
+            segment_age: topic.segment_ms,
+            index_interval_bytes: topic.index_interval_bytes.get(),
+            segment_index_bytes: topic.segment_index_bytes.get(),
+            flush_interval: topic.flush_ms,
+            flush_bytes: topic.flush_bytes.map(|bytes| bytes.get()),
+            flush_records: topic.flush_messages,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig {
+            durability: Durability::Sync,
+            segment_bytes: 1 << 30,
+            segment_age: Duration::from_secs(7 * 24 * 3600),
+            index_interval_bytes: 4096,
+            segment_index_bytes: 10 << 20,
+            flush_interval: None,
+            flush_bytes: None,
+            flush_records: None,
+        }
+    }
+}

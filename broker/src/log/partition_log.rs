@@ -1,0 +1,814 @@
+//! The log of one partition: appends, marks and what the commit and the write-out need of it.
+//!
+//! One task appends (the partition's); any number read. `log_end` is what was appended, `written`
+//! and `synced` how far that has reached the disk; all three only grow.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use corelog_protocol::record::{
+    BATCH_HEADER_BYTES, BatchView, patch_base_offset, patch_log_append_time,
+};
+use corelog_protocol::{Durability, LeaderEpoch, Offset, Timestamp};
+use crc32c::crc32c;
+
+use super::commit::{Extent, Forming, GROUP_BYTES, Member, Taken};
+use super::journal::format::{EntryHeader, EntryKind};
+use super::reader::ReadAheads;
+use super::recovery::PartitionStart;
+use super::segment::{LARGEST_SEGMENT, Segment};
+use super::shard_log::Shared;
+use super::tail::{BatchPlace, Chunk, LARGE_APPEND, LARGEST_CHUNK, Tail};
+use super::{AppendError, LogConfig, LogFailure, LogOptions, TopicPartition};
+use crate::runtime::{AppendBuffer, BLOCK, BufferSlice, Notify, Semaphore, now, unix_millis};
+
+/// Where an append landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendInfo {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// Offset of the last record.
+    pub last_offset: Offset,
+    /// Largest timestamp of the appended batches.
+    pub max_timestamp: Timestamp,
+    /// Bytes appended.
+    pub bytes: usize,
+}
+
+/// The log of one partition.
+pub struct PartitionLog {
+    id: TopicPartition,
+    folder: PathBuf,
+    shared: Weak<Shared>,
+    pub(super) state: RefCell<State>,
+    changed: Notify,
+    /// Marks advanced since `changed()` last resolved.
+    news: Cell<bool>,
+    /// Held while this partition's bytes are written out.
+    pub(super) writing: Semaphore,
+    pub(super) read_aheads: ReadAheads,
+    /// What the last checkpoint says of this log.
+    checkpointed_start: RefCell<PartitionStart>,
+}
+
+pub(super) struct State {
+    pub(super) config: LogConfig,
+    pub(super) log_start: Offset,
+    pub(super) log_end: Offset,
+    pub(super) written_end: Offset,
+    synced_end: Offset,
+    /// By base offset; the last one is active.
+    pub(super) segments: BTreeMap<Offset, Rc<Segment>>,
+    /// Closed segments that are not yet cut to their length.
+    pub(super) to_seal: Vec<Rc<Segment>>,
+    pub(super) tail: Tail,
+    pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Bytes up to this cursor are in groups.
+    grouped: u64,
+    /// The segment that the last of them belong to.
+    grouped_segment: Rc<Segment>,
+    /// Bytes up to this cursor are in groups that were written.
+    pub(super) written_cursor: u64,
+    /// The last group of those.
+    pub(super) written_sequence: u64,
+    /// The journal holds every byte from this cursor on. A block that begins before it may not be
+    /// rewritten until its bytes are in the journal again.
+    pub(super) covered_from: u64,
+    /// The cursor that the last checkpoint reached.
+    pub(super) checkpointed: u64,
+    unflushed_bytes: u64,
+    queued: bool,
+    appending: bool,
+    deleted: bool,
+}
+
+impl State {
+    /// A topic below `sync` has as much unflushed as its settings allow.
+    fn flush_due(&self) -> bool {
+        let config = &self.config;
+        let records = u64::try_from(self.log_end.get() - self.synced_end.get()).unwrap_or(0);
+        config.durability != Durability::Sync
+            && (config
+                .flush_bytes
+                .is_some_and(|limit| self.unflushed_bytes >= limit)
+                || config.flush_records.is_some_and(|limit| records >= limit))
+    }
+}
+
+/// What opening found; see [`super::folder`].
+pub(super) struct Opened {
+    pub(super) config: LogConfig,
+    pub(super) start: PartitionStart,
+    pub(super) segments: BTreeMap<Offset, Rc<Segment>>,
+    pub(super) tail: Tail,
+}
+
+impl PartitionLog {
+    pub(super) fn new(
+        shared: &Rc<Shared>,
+        id: TopicPartition,
+        folder: PathBuf,
+        opened: Opened,
+    ) -> PartitionLog {
+        let active = opened
+            .segments
+            .last_key_value()
+            .expect("a log has a segment")
+            .1
+            .clone();
+        let cursor = opened.tail.end();
+        PartitionLog {
+            id,
+            folder,
+            shared: Rc::downgrade(shared),
+            state: RefCell::new(State {
+                config: opened.config,
+                log_start: opened.start.log_start,
+                log_end: opened.start.next_offset,
+                written_end: opened.start.next_offset,
+                synced_end: opened.start.next_offset,
+                segments: opened.segments,
+                to_seal: Vec::new(),
+                tail: opened.tail,
+                epochs: opened.start.epochs.clone(),
+                grouped: cursor,
+                grouped_segment: active,
+                written_cursor: cursor,
+                written_sequence: opened.start.applied_sequence,
+                covered_from: cursor,
+                checkpointed: cursor,
+                unflushed_bytes: 0,
+                queued: false,
+                appending: false,
+                deleted: false,
+            }),
+            changed: Notify::new(),
+            news: Cell::new(false),
+            writing: Semaphore::new(1),
+            read_aheads: ReadAheads::default(),
+            checkpointed_start: RefCell::new(opened.start),
+        }
+    }
+
+    pub(super) fn checkpointed_start(&self) -> PartitionStart {
+        self.checkpointed_start.borrow().clone()
+    }
+
+    pub(super) fn set_checkpointed_start(&self, start: PartitionStart) {
+        *self.checkpointed_start.borrow_mut() = start;
+    }
+
+    /// Which partition this is.
+    pub fn id(&self) -> TopicPartition {
+        self.id
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn shared(&self) -> Option<Rc<Shared>> {
+        self.shared.upgrade()
+    }
+
+    /// The first offset held.
+    pub fn log_start_offset(&self) -> Offset {
+        self.state.borrow().log_start
+    }
+
+    /// The offset behind the last record appended.
+    pub fn log_end_offset(&self) -> Offset {
+        self.state.borrow().log_end
+    }
+
+    /// All offsets below have reached `level`.
+    pub fn end_offset_at(&self, level: Durability) -> Offset {
+        let state = self.state.borrow();
+        match level {
+            Durability::Memory => state.log_end,
+            Durability::Written => state.written_end,
+            Durability::Sync => state.synced_end,
+        }
+    }
+
+    /// Resolves after a mark advanced, or the log directory stopped, since the last call resolved.
+    pub async fn changed(&self) {
+        while !self.news.replace(false) {
+            self.changed.notified().await;
+        }
+    }
+
+    pub(super) fn announce_change(&self) {
+        self.news.set(true);
+        self.changed.notify_waiters();
+    }
+
+    /// Bytes of all segments, those still in memory included.
+    pub fn size_bytes(&self) -> u64 {
+        self.state
+            .borrow()
+            .segments
+            .values()
+            .map(|segment| segment.size())
+            .sum()
+    }
+
+    /// The epoch of the last record, if there is one.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.state.borrow().epochs.last().map(|(epoch, _)| *epoch)
+    }
+
+    /// The largest epoch at or below `epoch` and the offset behind its last record.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let state = self.state.borrow();
+        let after = state.epochs.partition_point(|(known, _)| *known <= epoch);
+        let (known, _) = state.epochs[..after].last()?;
+        Some((
+            *known,
+            state
+                .epochs
+                .get(after)
+                .map_or(state.log_end, |(_, start)| *start),
+        ))
+    }
+
+    /// Takes new settings. A higher durability also applies to what was appended before.
+    pub fn set_config(&self, config: LogConfig) {
+        let raised = config.durability == Durability::Sync;
+        self.state.borrow_mut().config = config;
+        if let Some(shared) = self.shared()
+            && raised
+        {
+            shared.commit.ask_for_flush();
+        }
+        self.announce_change();
+    }
+
+    /// Appends whole batches that were checked before: their CRC, their counts, their size. The
+    /// first gets `base_offset`, which must be the log end. Base offsets and leader epoch are
+    /// patched while the bytes are copied; with `append_time` the batches' timestamps too. Waits
+    /// only for memory and for room in the segment.
+    ///
+    /// # Errors
+    /// Nothing was appended, unless a later batch of several met the error: then
+    /// [`PartitionLog::log_end_offset`] tells.
+    pub async fn append(
+        &self,
+        batches: &[u8],
+        base_offset: Offset,
+        leader_epoch: LeaderEpoch,
+        append_time: Option<Timestamp>,
+    ) -> Result<AppendInfo, AppendError> {
+        let shared = self.shared().ok_or(AppendError::Deleted)?;
+        shared.check()?;
+        if base_offset != self.log_end_offset() {
+            let end = self.log_end_offset();
+            return Err(AppendError::Malformed(format!(
+                "base offset {base_offset} does not follow the log end {end}"
+            )));
+        }
+        let stamped;
+        let batches = match append_time {
+            None => batches,
+            Some(time) => {
+                stamped = stamp_append_time(batches, time)?;
+                &stamped
+            }
+        };
+        self.state.borrow_mut().appending = true;
+        let appended = self.append_runs(&shared, batches, leader_epoch).await;
+        self.state.borrow_mut().appending = false;
+        let max_timestamp = appended?;
+        Ok(AppendInfo {
+            base_offset,
+            last_offset: Offset::new(self.log_end_offset().get() - 1),
+            max_timestamp,
+            bytes: batches.len(),
+        })
+    }
+
+    async fn append_runs(
+        &self,
+        shared: &Rc<Shared>,
+        batches: &[u8],
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Timestamp, AppendError> {
+        let mut rest = batches;
+        let mut max_timestamp = None;
+        while !rest.is_empty() {
+            let (run, roll) = self.run_for_one_segment(rest)?;
+            if roll {
+                self.roll();
+            }
+            let segment = self.active_segment();
+            self.make_room(shared, &segment, run).await?;
+            let (bytes, after) = rest.split_at(run);
+            let largest = self.copy(shared, &segment, bytes, leader_epoch)?;
+            max_timestamp = max_timestamp.max(Some(largest));
+            rest = after;
+        }
+        max_timestamp.ok_or_else(|| AppendError::Malformed("no batch".to_owned()))
+    }
+
+    /// How many of these bytes, in whole batches, go to one segment, and whether it is a new one.
+    fn run_for_one_segment(&self, batches: &[u8]) -> Result<(usize, bool), AppendError> {
+        let state = self.state.borrow();
+        let active = state
+            .segments
+            .last_key_value()
+            .expect("a log has a segment")
+            .1;
+        let limit = state.config.segment_bytes.min(LARGEST_SEGMENT);
+        let too_old = active.first_append_ms.get().is_some_and(|first| {
+            let age = unix_millis().saturating_sub(first);
+            Duration::from_millis(u64::try_from(age).unwrap_or(0)) >= state.config.segment_age
+        });
+        let index_full =
+            active.index.borrow().offset_index_bytes() + 8 > state.config.segment_index_bytes;
+        let too_far = state.log_end.get() - active.base_offset().get() > i64::from(i32::MAX) / 2;
+        let mut roll = active.size() > 0 && (too_old || index_full || too_far);
+        let mut used = if roll { 0 } else { active.size() };
+        let mut run = 0;
+        while run < batches.len() {
+            let batch = BatchView::parse(&batches[run..])
+                .map_err(|error| AppendError::Malformed(error.to_string()))?
+                .0
+                .size_in_bytes();
+            if batch as u64 > limit {
+                return Err(AppendError::TooLarge {
+                    bytes: batch,
+                    limit,
+                });
+            }
+            if used + batch as u64 > limit {
+                if run > 0 {
+                    break;
+                }
+                roll = true;
+                used = 0;
+            }
+            used += batch as u64;
+            run += batch;
+        }
+        Ok((run, roll))
+    }
+
+    fn active_segment(&self) -> Rc<Segment> {
+        let state = self.state.borrow();
+        state
+            .segments
+            .last_key_value()
+            .expect("a log has a segment")
+            .1
+            .clone()
+    }
+
+    /// Closes the active segment and opens the next one, in memory; its file comes when it is
+    /// needed.
+    fn roll(&self) {
+        let mut state = self.state.borrow_mut();
+        let active = state
+            .segments
+            .last_key_value()
+            .expect("a log has a segment")
+            .1
+            .clone();
+        active.seal();
+        state.tail.close_segment();
+        state.to_seal.push(active);
+        let base = state.log_end;
+        let interval = state.config.index_interval_bytes;
+        state
+            .segments
+            .insert(base, Rc::new(Segment::create(&self.folder, base, interval)));
+    }
+
+    /// Waits until the file system and the memory budget have room for `bytes` more in `segment`.
+    async fn make_room(
+        &self,
+        shared: &Rc<Shared>,
+        segment: &Rc<Segment>,
+        bytes: usize,
+    ) -> Result<(), AppendError> {
+        let end = segment.size() + bytes as u64;
+        let limit = self
+            .state
+            .borrow()
+            .config
+            .segment_bytes
+            .next_multiple_of(BLOCK as u64);
+        if let Err(error) = segment.reserve(&shared.storage, end, limit).await {
+            if error.kind() == io::ErrorKind::StorageFull {
+                return Err(AppendError::DiskFull {
+                    path: segment.path().to_owned(),
+                    bytes: bytes as u64,
+                });
+            }
+            let failure = LogFailure::new("allocation", segment.path(), &error);
+            shared.fail(failure.clone());
+            return Err(failure.into());
+        }
+        let sizes = self.state.borrow_mut().tail.plan(bytes);
+        let mut buffers: Vec<AppendBuffer> = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            loop {
+                shared.check()?;
+                if let Ok(buffer) = shared.pool.append_buffer(size) {
+                    buffers.push(buffer);
+                    break;
+                }
+                let room = shared.pool.available_changed();
+                shared.write_out.ask_for_memory();
+                room.await;
+            }
+        }
+        let mut state = self.state.borrow_mut();
+        if state.deleted {
+            return Err(AppendError::Deleted);
+        }
+        for buffer in buffers {
+            state.tail.add_chunk(buffer, segment);
+        }
+        Ok(())
+    }
+
+    /// Copies a run of batches into the tail and hands it to the commit.
+    fn copy(
+        &self,
+        shared: &Rc<Shared>,
+        segment: &Rc<Segment>,
+        run: &[u8],
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Timestamp, AppendError> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let mut rest = run;
+        let mut largest = Timestamp::new(-1);
+        segment.first_append_ms.set(
+            segment
+                .first_append_ms
+                .get()
+                .or_else(|| Some(unix_millis())),
+        );
+        if state
+            .epochs
+            .last()
+            .is_none_or(|(epoch, _)| *epoch < leader_epoch)
+        {
+            state.epochs.push((leader_epoch, state.log_end));
+        }
+        while !rest.is_empty() {
+            let (batch, after) = BatchView::parse(rest)
+                .map_err(|error| AppendError::Malformed(error.to_string()))?;
+            let base_offset = state.log_end;
+            let records = i64::from(batch.last_offset_delta()) + 1;
+            let next_offset = Offset::new(base_offset.get() + records);
+            let mut header = [0; BATCH_HEADER_BYTES];
+            header.copy_from_slice(&batch.bytes()[..BATCH_HEADER_BYTES]);
+            patch_base_offset(&mut header, base_offset, leader_epoch);
+            let size = batch.size_in_bytes();
+            let position = segment.size();
+            state.tail.batches.push_back(BatchPlace {
+                base_offset,
+                next_offset,
+                start: state.tail.end(),
+                length: u32::try_from(size).expect("a batch is smaller than a segment"),
+            });
+            state.tail.write(&header);
+            state.tail.write(&batch.bytes()[BATCH_HEADER_BYTES..]);
+            let last_offset = Offset::new(next_offset.get() - 1);
+            segment.index.borrow_mut().observe(
+                position,
+                size,
+                last_offset,
+                batch.max_timestamp().get(),
+            );
+            segment.grow(size);
+            state.log_end = next_offset;
+            largest = largest.max(batch.max_timestamp());
+            rest = after;
+        }
+        let queued = std::mem::replace(&mut state.queued, true);
+        state.unflushed_bytes += run.len() as u64;
+        if state.config.durability != Durability::Sync
+            && let Some(interval) = state.config.flush_interval
+        {
+            shared.commit.flush_by(shared, now() + interval);
+        }
+        let flush_due = state.flush_due();
+        if let Some(log) = shared.logs.borrow().get(&self.id) {
+            shared.commit.enqueue(log.clone(), run.len(), queued);
+        }
+        if flush_due {
+            shared.commit.ask_for_flush();
+        }
+        if state.config.durability == Durability::Memory {
+            self.announce_change();
+        }
+        Ok(largest)
+    }
+
+    /// Moves the bytes that no group has yet into `group`, as many as fit.
+    pub(super) fn take_for_group(self: &Rc<Self>, group: &mut Forming) -> Taken {
+        let Some(shared) = self.shared() else {
+            return Taken::All;
+        };
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if state.deleted {
+            state.queued = false;
+            return Taken::All;
+        }
+        let mut at = state.grouped;
+        let mut next_offset = None;
+        while at < state.tail.end() && (next_offset.is_none() || !group.is_full()) {
+            let share = next_share(&state.tail, at, group.room_inline(), &shared.options);
+            let base_offset = state.tail.batches[share.batches.start].base_offset;
+            let end_offset = state.tail.batches[share.batches.end - 1].next_offset;
+            let epoch = epoch_at(&state.epochs, base_offset);
+            let entry = |kind, position: u64, length: usize, data_crc| EntryHeader {
+                kind,
+                topic_partition: self.id,
+                leader_epoch: epoch,
+                segment_base: share.segment.base_offset(),
+                position,
+                length: u32::try_from(length).expect("a group is bounded"),
+                base_offset,
+                next_offset: end_offset,
+                data_crc,
+            };
+            if !Rc::ptr_eq(&state.grouped_segment, &share.segment) {
+                let closed = std::mem::replace(&mut state.grouped_segment, share.segment.clone());
+                let roll = EntryHeader {
+                    segment_base: closed.base_offset(),
+                    next_offset: share.segment.base_offset(),
+                    ..entry(EntryKind::Roll, closed.size(), 0, 0)
+                };
+                group.builder.push(roll, None);
+            }
+            push_entries(self, &state.tail, at..share.end, &share, entry, group);
+            group.bytes += usize::try_from(share.end - at).expect("bounded by memory");
+            at = share.end;
+            next_offset = Some(end_offset);
+        }
+        state.grouped = at;
+        state.queued = at < state.tail.end();
+        if let Some(end_offset) = next_offset {
+            group.members.push(Member {
+                log: self.clone(),
+                cursor: at,
+                end_offset,
+            });
+            group.wants_flush |= state.config.durability == Durability::Sync;
+        }
+        if state.queued {
+            Taken::Some
+        } else {
+            Taken::All
+        }
+    }
+
+    pub(super) fn delete_entry(&self) -> EntryHeader {
+        let state = self.state.borrow();
+        EntryHeader {
+            kind: EntryKind::Delete,
+            topic_partition: self.id,
+            leader_epoch: state
+                .epochs
+                .last()
+                .map_or(LeaderEpoch::ZERO, |(epoch, _)| *epoch),
+            segment_base: Offset::ZERO,
+            position: 0,
+            length: 0,
+            base_offset: Offset::ZERO,
+            next_offset: Offset::ZERO,
+            data_crc: 0,
+        }
+    }
+
+    pub(super) fn mark_deleted(&self) {
+        self.state.borrow_mut().deleted = true;
+        self.announce_change();
+    }
+
+    /// The group with these bytes was written.
+    pub(super) fn mark_written(&self, sequence: u64, cursor: u64, end_offset: Offset) {
+        let mut state = self.state.borrow_mut();
+        assert!(
+            cursor >= state.written_cursor,
+            "groups are written in order"
+        );
+        state.written_cursor = cursor;
+        state.written_sequence = sequence;
+        state.written_end = end_offset;
+        let announce = state.config.durability == Durability::Written;
+        let dirty = state.tail.dirty_bytes(state.written_cursor);
+        let held = state.tail.capacity() as u64;
+        drop(state);
+        if announce {
+            self.announce_change();
+        }
+        if let Some(shared) = self.shared()
+            && (dirty >= shared.options.write_out_bytes || held >= shared.options.held_bytes())
+        {
+            shared.write_out.enqueue(self.id);
+        }
+    }
+
+    /// Everything below `end_offset` was flushed.
+    pub(super) fn mark_synced(&self, end_offset: Offset) {
+        let mut state = self.state.borrow_mut();
+        assert!(
+            end_offset >= state.synced_end,
+            "flushes follow the order of groups"
+        );
+        state.synced_end = end_offset;
+        if end_offset == state.log_end {
+            state.unflushed_bytes = 0;
+        }
+        let announce = state.config.durability == Durability::Sync;
+        drop(state);
+        if announce {
+            self.announce_change();
+        }
+    }
+
+    /// A whole chunk reached its segment.
+    pub(super) fn mark_written_out(&self, chunk_start: u64, bytes: usize) {
+        let mut state = self.state.borrow_mut();
+        if let Some(chunk) = state
+            .tail
+            .chunks
+            .iter_mut()
+            .find(|chunk| chunk.start == chunk_start)
+        {
+            chunk.written_out = bytes;
+        }
+    }
+
+    /// Gives memory back: the cache beyond `keep` bytes, and everything but the last begun block
+    /// when nothing is waiting to be written.
+    pub(super) fn release_memory(&self, shared: &Shared, keep: usize) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.tail.trim(keep, state.written_cursor);
+        let idle = keep == 0 && !state.appending && state.written_cursor == state.tail.end();
+        if idle {
+            self.read_aheads.clear();
+            state.tail.shrink(|| shared.pool.append_buffer(BLOCK).ok());
+        }
+    }
+
+    pub(super) async fn close_files(&self) {
+        let segments: Vec<_> = self.state.borrow().segments.values().cloned().collect();
+        for segment in segments {
+            if let Err(error) = segment.close().await {
+                tracing::warn!(path = %segment.path().display(), "close failed: {error}");
+            }
+        }
+    }
+}
+
+fn stamp_append_time(batches: &[u8], time: Timestamp) -> Result<Vec<u8>, AppendError> {
+    let mut stamped = batches.to_vec();
+    let mut at = 0;
+    while at < stamped.len() {
+        let size = BatchView::parse(&stamped[at..])
+            .map_err(|error| AppendError::Malformed(error.to_string()))?
+            .0
+            .size_in_bytes();
+        patch_log_append_time(&mut stamped[at..at + size], time);
+        at += size;
+    }
+    Ok(stamped)
+}
+
+fn epoch_at(epochs: &[(LeaderEpoch, Offset)], offset: Offset) -> LeaderEpoch {
+    let after = epochs.partition_point(|(_, start)| *start <= offset);
+    after
+        .checked_sub(1)
+        .map_or(LeaderEpoch::ZERO, |last| epochs[last].0)
+}
+
+/// What one pass of a group takes of one segment of one partition.
+struct Share {
+    segment: Rc<Segment>,
+    /// Indexes into the tail's batches.
+    batches: std::ops::Range<usize>,
+    /// The cursor behind them.
+    end: u64,
+    /// Whole chunks go straight to the segment.
+    bypass: bool,
+}
+
+/// A chunk that a group beginning at cursor `at` may write straight to its segment: all its bytes
+/// are new, and they fill its memory.
+fn may_bypass(chunk: &Chunk, at: u64) -> bool {
+    chunk.start >= at && chunk.is_whole() && chunk.capacity() >= LARGE_APPEND
+}
+
+/// Chooses how many whole batches, at least one, go into a group that may carry `room` more bytes.
+fn next_share(tail: &Tail, at: u64, room: usize, options: &LogOptions) -> Share {
+    let first = tail
+        .chunk_at(at)
+        .expect("there are bytes behind the cursor");
+    let segment = tail.chunks[first].segment.clone();
+    let choose = |bypassing: bool| {
+        let mut chunks = tail
+            .chunks
+            .range(first..)
+            .take_while(|chunk| Rc::ptr_eq(&chunk.segment, &segment))
+            .peekable();
+        let from = tail.batches.partition_point(|batch| batch.start < at);
+        let (mut chosen, mut bypassed_by_chosen) = (from, 0);
+        let (mut bypassed, mut segment_end) = (0, at);
+        for (index, batch) in tail.batches.iter().enumerate().skip(from) {
+            while let Some(chunk) = chunks.next_if(|chunk| chunk.end() <= batch.end()) {
+                segment_end = chunk.end();
+                if bypassing && may_bypass(chunk, at) {
+                    bypassed += chunk.len();
+                }
+            }
+            if chunks.peek().is_none() && segment_end < batch.end() {
+                break; // the batch belongs to the next segment
+            }
+            let taken = usize::try_from(batch.end() - at).expect("bounded by memory");
+            let carried = taken - bypassed;
+            if chosen == from || (carried <= room && taken <= GROUP_BYTES) {
+                (chosen, bypassed_by_chosen) = (index + 1, bypassed);
+            } else if carried > room + LARGEST_CHUNK || taken > GROUP_BYTES {
+                break;
+            }
+        }
+        (from..chosen, bypassed_by_chosen)
+    };
+    let (mut batches, bypassed) = choose(true);
+    let bypass = bypassed as u64 >= options.bypass_bytes;
+    if !bypass {
+        batches = choose(false).0;
+    }
+    let end = tail.batches[batches.end - 1].end();
+    Share {
+        segment,
+        batches,
+        end,
+        bypass,
+    }
+}
+
+/// Describes the bytes `range` of one segment: whole chunks as extents when the share bypasses,
+/// the rest carried by the journal.
+fn push_entries(
+    log: &Rc<PartitionLog>,
+    tail: &Tail,
+    range: std::ops::Range<u64>,
+    share: &Share,
+    entry: impl Fn(EntryKind, u64, usize, u32) -> EntryHeader,
+    group: &mut Forming,
+) {
+    let first = tail
+        .chunk_at(range.start)
+        .expect("the range lies in the tail");
+    let position_of = |cursor: u64| {
+        let chunk = &tail.chunks[first];
+        chunk.position + (cursor - chunk.start)
+    };
+    let carry = |from: u64, to: u64, group: &mut Forming| {
+        if from < to {
+            let length = usize::try_from(to - from).expect("bounded by memory");
+            let header = entry(EntryKind::Append, position_of(from), length, 0);
+            group.builder.push(header, tail.slices(from, to));
+        }
+    };
+    let mut carried_to = range.start;
+    if share.bypass {
+        let whole = tail
+            .chunks
+            .range(first..)
+            .take_while(|chunk| chunk.end() <= range.end);
+        for chunk in whole.filter(|chunk| may_bypass(chunk, range.start)) {
+            carry(carried_to, chunk.start, group);
+            let slice: BufferSlice = chunk.slice(0, chunk.len());
+            let header = entry(
+                EntryKind::Extent,
+                chunk.position,
+                chunk.len(),
+                crc32c(&slice),
+            );
+            group.builder.push(header, None);
+            group.extents.push(Extent {
+                log: log.clone(),
+                segment: share.segment.clone(),
+                slice,
+                position: chunk.position,
+                chunk_start: chunk.start,
+            });
+            carried_to = chunk.end();
+        }
+    }
+    carry(carried_to, range.end, group);
+}

@@ -1,0 +1,258 @@
+//! One segment: a run of a partition's batches in one `.log` file, opened when it is needed.
+//!
+//! The file is extended in steps ahead of the bytes in memory, so that an append is acknowledged
+//! only when the file system has already given room for it; it is cut to its exact length when
+//! the segment is closed.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use corelog_protocol::Offset;
+
+use super::index::SegmentIndex;
+use crate::runtime::{BLOCK, File, OpenMode, Semaphore, Storage};
+
+const SMALLEST_STEP: u64 = 64 << 10;
+const LARGEST_STEP: u64 = 16 << 20;
+/// Positions in Kafka's indexes are 32-bit and signed.
+pub(crate) const LARGEST_SEGMENT: u64 = i32::MAX as u64;
+/// An index file is refused, and rebuilt, beyond this size.
+const LARGEST_INDEX_FILE: u64 = 64 << 20;
+
+pub(crate) fn log_file_name(base_offset: Offset) -> String {
+    format!("{:020}.log", base_offset.get())
+}
+
+/// The base offset in a file name such as `00000000000000000042.log`.
+pub(crate) fn base_offset_of(file_name: &str) -> Option<Offset> {
+    let digits = file_name.strip_suffix(".log")?;
+    let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits
+        .then(|| digits.parse::<i64>().ok())
+        .flatten()
+        .and_then(Offset::from_sentinel)
+}
+
+/// A segment of one partition. Shared by the tail, the reader and the write-out of one core.
+pub(crate) struct Segment {
+    base_offset: Offset,
+    path: PathBuf,
+    /// Bytes appended, those still in memory included.
+    size: Cell<u64>,
+    /// The file's length: bytes the file system has given.
+    allocated: Cell<u64>,
+    /// When its first record was appended, in wall-clock milliseconds.
+    pub(crate) first_append_ms: Cell<Option<i64>>,
+    /// No more appends.
+    sealed: Cell<bool>,
+    /// Written since the last sync.
+    unsynced: Cell<bool>,
+    /// The folder entry is not known to be durable.
+    folder_unsynced: Cell<bool>,
+    file: RefCell<Option<Rc<File>>>,
+    opening: Semaphore,
+    syncing: Semaphore,
+    pub(crate) index: RefCell<SegmentIndex>,
+    /// The index covers the segment from its start; `false` until an old segment's index was read.
+    index_loaded: Cell<bool>,
+}
+
+impl Segment {
+    /// A segment that does not exist yet.
+    pub(crate) fn create(folder: &Path, base_offset: Offset, index_interval_bytes: u64) -> Segment {
+        Segment {
+            base_offset,
+            path: folder.join(log_file_name(base_offset)),
+            size: Cell::new(0),
+            allocated: Cell::new(0),
+            first_append_ms: Cell::new(None),
+            sealed: Cell::new(false),
+            unsynced: Cell::new(false),
+            folder_unsynced: Cell::new(true),
+            file: RefCell::new(None),
+            opening: Semaphore::new(1),
+            syncing: Semaphore::new(1),
+            index: RefCell::new(SegmentIndex::new(base_offset, index_interval_bytes)),
+            index_loaded: Cell::new(true),
+        }
+    }
+
+    /// A segment found on disk, whose valid bytes end at `size`.
+    pub(crate) fn existing(
+        folder: &Path,
+        base_offset: Offset,
+        index_interval_bytes: u64,
+        size: u64,
+        allocated: u64,
+        sealed: bool,
+    ) -> Segment {
+        let segment = Segment::create(folder, base_offset, index_interval_bytes);
+        segment.size.set(size);
+        segment.allocated.set(allocated);
+        segment.sealed.set(sealed);
+        segment.folder_unsynced.set(false);
+        segment.index_loaded.set(size == 0);
+        segment
+    }
+
+    pub(crate) fn base_offset(&self) -> Offset {
+        self.base_offset
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.get()
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.get()
+    }
+
+    pub(crate) fn seal(&self) {
+        self.sealed.set(true);
+        self.index.borrow_mut().close();
+    }
+
+    pub(crate) fn grow(&self, bytes: usize) {
+        self.size.set(self.size.get() + bytes as u64);
+    }
+
+    /// The open file; opens it, or creates it, when it is not.
+    pub(crate) async fn file(&self, storage: &Storage) -> io::Result<Rc<File>> {
+        if let Some(file) = self.file.borrow().clone() {
+            return Ok(file);
+        }
+        let _permit = self.opening.acquire(1).await;
+        if let Some(file) = self.file.borrow().clone() {
+            return Ok(file);
+        }
+        let file = Rc::new(storage.open(&self.path, OpenMode::CreateOrOpen).await?);
+        *self.file.borrow_mut() = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Closes the file unless someone is using it.
+    pub(crate) async fn close(&self) -> io::Result<()> {
+        let file = self.file.borrow_mut().take();
+        match file.map(Rc::try_unwrap) {
+            None => Ok(()),
+            Some(Ok(file)) => file.close().await,
+            Some(Err(in_use)) => {
+                self.file.borrow_mut().get_or_insert(in_use);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes sure that the file system has given room for every byte below `end`.
+    pub(crate) async fn reserve(&self, storage: &Storage, end: u64, limit: u64) -> io::Result<()> {
+        let allocated = self.allocated.get();
+        if end <= allocated {
+            return Ok(());
+        }
+        let step = allocated.clamp(SMALLEST_STEP, LARGEST_STEP);
+        let target = (allocated + step)
+            .min(limit)
+            .max(end)
+            .next_multiple_of(BLOCK as u64);
+        let file = self.file(storage).await?;
+        let exact = end.next_multiple_of(BLOCK as u64);
+        match file.allocate(allocated, target - allocated).await {
+            // Nearly full: take what is needed and no more.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && exact < target => {
+                file.allocate(allocated, exact - allocated).await?;
+                self.allocated.set(exact);
+            }
+            other => {
+                other?;
+                self.allocated.set(target);
+            }
+        }
+        self.unsynced.set(true);
+        Ok(())
+    }
+
+    pub(crate) fn mark_written(&self) {
+        self.unsynced.set(true);
+    }
+
+    /// Makes everything written so far durable, the folder entry included.
+    pub(crate) async fn sync(&self, storage: &Storage) -> io::Result<()> {
+        // One at a time: whoever finds nothing left to sync must not return before the sync that
+        // took the work has ended.
+        let _permit = self.syncing.acquire(1).await;
+        if self.unsynced.replace(false) {
+            let file = self.file(storage).await?;
+            file.sync_data().await?;
+        }
+        if self.folder_unsynced.replace(false) {
+            let folder = self
+                .path
+                .parent()
+                .expect("a segment lies in its partition's folder");
+            storage.sync_dir(folder).await?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the file to the bytes appended; what was allocated beyond goes back.
+    pub(crate) async fn cut(&self, storage: &Storage) -> io::Result<()> {
+        if self.allocated.get() > self.size.get() {
+            let file = self.file(storage).await?;
+            file.truncate(self.size.get()).await?;
+            self.allocated.set(self.size.get());
+            self.unsynced.set(true);
+        }
+        Ok(())
+    }
+
+    /// Batches were appended since the segment was opened.
+    pub(crate) fn was_appended_to(&self) -> bool {
+        self.first_append_ms.get().is_some()
+    }
+
+    /// Writes the index files. They are caches: no sync.
+    pub(crate) async fn write_indexes(&self, storage: &Storage) -> io::Result<()> {
+        let (offsets, times) = {
+            let index = self.index.borrow();
+            (index.encode_offsets(), index.encode_times())
+        };
+        storage
+            .replace_file(&self.path.with_extension("index"), &offsets)
+            .await?;
+        storage
+            .replace_file(&self.path.with_extension("timeindex"), &times)
+            .await
+    }
+
+    /// Reads the index files of an old segment, once. A bad or missing one leaves the index empty,
+    /// which makes lookups slower and no less right.
+    pub(crate) async fn load_index(&self, storage: &Storage) {
+        if self.index_loaded.replace(true) {
+            return;
+        }
+        let read = |extension| {
+            let path = self.path.with_extension(extension);
+            async move { storage.read_file(&path, LARGEST_INDEX_FILE).await }
+        };
+        let (Ok(offsets), Ok(times)) = (read("index").await, read("timeindex").await) else {
+            return;
+        };
+        let mut index = self.index.borrow_mut();
+        let interval = index.interval_bytes();
+        if let Some(older) = SegmentIndex::decode(
+            self.base_offset,
+            interval,
+            self.size.get(),
+            &offsets,
+            &times,
+        ) {
+            index.prepend(&older);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Everything the logs of one core share: the journal, the memory, the partitions.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use corelog_protocol::ShardId;
+
+use super::checkpoint::checkpoint_path;
+use super::commit::Commit;
+use super::journal::JournalFiles;
+use super::partition_log::PartitionLog;
+use super::recovery::PartitionStart;
+use super::write_out::WriteOut;
+use super::{Generation, LogConfig, LogError, LogFailure, LogOptions, TopicPartition, folder};
+use crate::runtime::{BufferPool, Notify, Storage, spawn};
+
+/// The folder of all journals and checkpoints, inside the data directory.
+pub(crate) const JOURNAL_FOLDER: &str = "journal";
+/// The folder of the partitions' folders, inside the data directory.
+pub(crate) const DATA_FOLDER: &str = "data";
+
+/// Counters of one shard's logs, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Groups written to the journal.
+    pub journal_groups: u64,
+    /// Bytes written to the journal, padding included.
+    pub journal_bytes: u64,
+    /// Flushes of the journal.
+    pub journal_flushes: u64,
+    /// Time those flushes took, in microseconds.
+    pub journal_flush_micros: u64,
+    /// The longest of them, in microseconds.
+    pub journal_flush_max_micros: u64,
+    /// Bytes written to segments from memory after they were journaled.
+    pub segment_bytes: u64,
+    /// Bytes that bypassed the journal.
+    pub bypass_bytes: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Bytes of direct reads.
+    pub read_bytes: u64,
+    /// Bytes served from memory.
+    pub cached_read_bytes: u64,
+    /// Journal files that hold groups no checkpoint covers.
+    pub journal_files_in_use: u64,
+    /// Bytes of tails and cache.
+    pub memory_bytes: u64,
+}
+
+/// What the parts of a shard's log share.
+pub(crate) struct Shared {
+    pub(crate) storage: Storage,
+    pub(crate) pool: BufferPool,
+    /// Journal groups have a pool of their own: writing one must never wait for a tail, which
+    /// waits for that write.
+    pub(crate) journal_pool: BufferPool,
+    pub(crate) options: LogOptions,
+    pub(crate) shard: ShardId,
+    pub(crate) generation: Generation,
+    pub(crate) logs: RefCell<BTreeMap<TopicPartition, Rc<PartitionLog>>>,
+    pub(crate) commit: Commit,
+    pub(crate) write_out: WriteOut,
+    pub(crate) journal: JournalFiles,
+    pub(crate) stats: Cell<LogStats>,
+    failure: RefCell<Option<LogFailure>>,
+    pub(crate) failed: Notify,
+    pub(crate) closing: Cell<bool>,
+}
+
+impl Shared {
+    pub(crate) fn check(&self) -> Result<(), LogFailure> {
+        self.failure.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// Stops the log directory for good. The first reason is kept.
+    pub(crate) fn fail(&self, failure: LogFailure) {
+        if self.failure.borrow().is_some() {
+            return;
+        }
+        tracing::error!(shard = self.shard.get(), "{failure}");
+        *self.failure.borrow_mut() = Some(failure);
+        self.commit.stop();
+        self.failed.notify_waiters();
+        let logs: Vec<_> = self.logs.borrow().values().cloned().collect();
+        for log in logs {
+            log.announce_change();
+        }
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut LogStats)) {
+        let mut stats = self.stats.get();
+        change(&mut stats);
+        self.stats.set(stats);
+    }
+}
+
+/// The logs of one shard. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct ShardLog {
+    shared: Rc<Shared>,
+}
+
+/// Memory for groups being built and written.
+const JOURNAL_POOL_BYTES: usize = 8 << 20;
+
+impl ShardLog {
+    /// Opens this shard's journal and starts its tasks. `pool` holds the tails and the cache;
+    /// `generation` is what [`super::recover`] returned for this start.
+    pub async fn start(
+        storage: Storage,
+        pool: BufferPool,
+        options: LogOptions,
+        shard: ShardId,
+        generation: Generation,
+    ) -> Result<ShardLog, LogError> {
+        options.check()?;
+        let journal_pool = BufferPool::new(JOURNAL_POOL_BYTES);
+        let folder = Path::new(JOURNAL_FOLDER);
+        let journal = JournalFiles::open(
+            &storage,
+            &journal_pool,
+            folder,
+            shard,
+            options.journal.file_bytes,
+        )
+        .await?;
+        let shared = Rc::new(Shared {
+            storage,
+            pool,
+            journal_pool,
+            options,
+            shard,
+            generation,
+            logs: RefCell::default(),
+            commit: Commit::new(),
+            write_out: WriteOut::new(),
+            journal,
+            stats: Cell::default(),
+            failure: RefCell::default(),
+            failed: Notify::new(),
+            closing: Cell::new(false),
+        });
+        spawn(prepare_journal(shared.clone())).detach();
+        spawn(super::commit::group_appends(shared.clone())).detach();
+        spawn(super::commit::flush_groups(shared.clone())).detach();
+        spawn(super::write_out::write_out_large_tails(shared.clone())).detach();
+        spawn(super::checkpoint::checkpoint_when_due(shared.clone())).detach();
+        Ok(ShardLog { shared })
+    }
+
+    /// Opens the log of a partition whose folder is `data/<folder>`. `start` is what recovery
+    /// found; without it the folder is new, or holds segments that another broker wrote.
+    pub async fn open_partition(
+        &self,
+        id: TopicPartition,
+        folder: &str,
+        config: LogConfig,
+        start: Option<PartitionStart>,
+    ) -> Result<Rc<PartitionLog>, LogError> {
+        self.shared.check()?;
+        let path = Path::new(DATA_FOLDER).join(folder);
+        let log = folder::open(&self.shared, id, path, config, start).await?;
+        self.shared.logs.borrow_mut().insert(id, log.clone());
+        Ok(log)
+    }
+
+    /// Deletes a partition: durably recorded first, its files afterwards.
+    pub async fn delete_partition(&self, id: TopicPartition) -> Result<(), LogError> {
+        self.shared.check()?;
+        let Some(log) = self.shared.logs.borrow_mut().remove(&id) else {
+            return Ok(());
+        };
+        log.mark_deleted();
+        self.shared.commit.record_delete(&self.shared, &log).await?;
+        folder::remove(&self.shared, &log).await
+    }
+
+    /// Why this shard's log directory stopped, if it did.
+    pub fn failure(&self) -> Option<LogFailure> {
+        self.shared.check().err()
+    }
+
+    /// Resolves when the log directory has stopped.
+    pub async fn failed(&self) -> LogFailure {
+        loop {
+            if let Err(failure) = self.shared.check() {
+                return failure;
+            }
+            self.shared.failed.notified().await;
+        }
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> LogStats {
+        let mut stats = self.shared.stats.get();
+        stats.journal_files_in_use = self.shared.journal.files_in_use() as u64;
+        stats.memory_bytes = self.shared.pool.in_use() as u64;
+        stats
+    }
+
+    /// A clean stop: everything is flushed, written out, cut to its exact length and covered by a
+    /// checkpoint, so that the next start has nothing to replay. Appends must have ended.
+    pub async fn close(&self) -> Result<(), LogError> {
+        let closed = super::checkpoint::checkpoint_everything(&self.shared).await;
+        self.shared.closing.set(true);
+        self.shared.commit.stop();
+        self.shared.write_out.stop();
+        let logs = std::mem::take(&mut *self.shared.logs.borrow_mut());
+        for log in logs.into_values() {
+            log.close_files().await;
+        }
+        closed.map_err(LogError::from)
+    }
+
+    /// Where this shard's checkpoint lies, inside the data directory.
+    pub fn checkpoint_path(&self) -> PathBuf {
+        checkpoint_path(self.shared.shard)
+    }
+}
+
+/// Creates the journal files behind the first while the shard already works.
+async fn prepare_journal(shared: Rc<Shared>) {
+    for index in 1..shared.options.journal.files {
+        if shared.closing.get() {
+            return;
+        }
+        let folder = Path::new(JOURNAL_FOLDER);
+        let prepared = shared
+            .journal
+            .prepare(
+                &shared.storage,
+                &shared.journal_pool,
+                folder,
+                shared.shard,
+                index,
+            )
+            .await;
+        if let Err(failure) = prepared {
+            shared.fail(failure);
+            return;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The log on a simulated disk: what it promises, checked against a model.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod appends_and_reads;
+mod model;
+mod power_cuts;
+mod rig;
