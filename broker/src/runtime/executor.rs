@@ -107,7 +107,9 @@ where
             let _entered = backend::enter(Backend::Glommio);
             Some(executor.run(async move {
                 let _keeper = glommio::spawn_local(real::keep_awake());
-                init().await
+                let output = init().await;
+                real::settle().await;
+                output
             }))
         })?;
     started.recv().unwrap_or_else(|_| {

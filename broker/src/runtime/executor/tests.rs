@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use crate::runtime::{Instant, now, sleep, unix_millis};
+use std::path::Path;
+
+use crate::runtime::{Instant, Storage, now, sleep, spawn, unix_millis, yield_now};
 
 fn options(name: &str) -> ExecutorOptions {
     ExecutorOptions {
@@ -63,4 +65,25 @@ fn real_time_passes_while_a_task_sleeps() {
     assert!(slept.unwrap().join().unwrap() >= Duration::from_millis(5));
     // After the first commit of this file, and before its authors retire.
     assert!((1_700_000_000_000..4_000_000_000_000).contains(&unix_millis()));
+}
+
+/// glommio's blocking thread panics when it has an answer for an executor that is gone.
+#[test]
+fn an_executor_that_ends_waits_for_its_blocking_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_owned();
+    launch_shard(options("shard"), || async {
+        let storage = Storage::real(root).await.unwrap();
+        let written = async move {
+            let bytes = vec![7; 4 << 20];
+            let _ = storage.replace_file(Path::new("late"), &bytes).await;
+        };
+        spawn(written).detach();
+        yield_now().await;
+    })
+    .unwrap()
+    .join()
+    .unwrap();
+    let written = std::fs::metadata(folder.path().join("late")).unwrap();
+    assert_eq!(written.len(), 4 << 20);
 }

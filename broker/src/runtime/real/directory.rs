@@ -19,6 +19,7 @@ use glommio::io::{DmaFile, OpenOptions};
 
 use super::super::buffer::BLOCK;
 use super::super::fs::{DirEntry, OpenMode, at, temporary, too_long};
+use super::blocking::blocking;
 use super::file::{DirectFile, plain};
 use super::gate::gated;
 
@@ -27,12 +28,6 @@ const POLLING_PROBE: &str = ".polling-probe";
 
 pub(in crate::runtime) struct Directory {
     root: PathBuf,
-}
-
-async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    gated(glommio::executor().spawn_blocking(call)).await
 }
 
 impl Directory {

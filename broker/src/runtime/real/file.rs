@@ -17,6 +17,7 @@ use glommio::io::{DmaBuffer, DmaFile, ReadResult};
 use super::super::buffer::BLOCK;
 use super::super::fs::{MAX_IO, at};
 use super::super::read_buffer::ReadBuffer;
+use super::blocking::counted;
 use super::gate::gated;
 
 pub(in crate::runtime) struct DirectFile {
@@ -169,7 +170,7 @@ impl DirectFile {
     }
 
     pub(in crate::runtime) async fn truncate(&self, len: u64) -> io::Result<()> {
-        gated(self.file.truncate(len)).await.map_err(plain)
+        counted(gated(self.file.truncate(len))).await.map_err(plain)
     }
 
     /// Asks the descriptor: glommio's own way goes by the path, which a rename makes wrong.

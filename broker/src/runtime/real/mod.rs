@@ -1,10 +1,12 @@
 //! The real back end: glommio's direct files, and blocking calls for everything about names.
 
+mod blocking;
 mod directory;
 mod file;
 mod gate;
 mod keeper;
 
+pub(super) use blocking::settle;
 pub(super) use directory::Directory;
 pub(super) use file::DirectFile;
 pub(super) use gate::gated;
