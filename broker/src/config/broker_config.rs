@@ -136,8 +136,8 @@ config_table! {
             connection_hello_timeout: Duration = Duration::from_secs(10),
             Allowed::millis(10, 600_000);
 
-        /// A connection is closed when a frame begun stands still for this long, or when bytes
-        /// that are ready for it are not taken.
+        /// A connection is closed when a frame begun brings neither its end nor 64 KiB for this
+        /// long, or when bytes that are ready for it are not taken.
         "connection.stall.timeout.ms" =>
             connection_stall_timeout: Duration = Duration::from_secs(30),
             Allowed::millis(10, 600_000);

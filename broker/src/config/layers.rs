@@ -11,7 +11,7 @@ const PREFIX: &str = "CORELOG_";
 
 /// Variables with the prefix that are not settings: the path of the configuration file, and what
 /// the command-line tools and the tests read.
-const NOT_SETTINGS: &[&str] = &["CORELOG_CONFIG", "CORELOG_BROKERS"];
+const NOT_SETTINGS: &[&str] = &["CORELOG_CONFIG", "CORELOG_BROKERS", "CORELOG_LOG"];
 const TEST_PREFIX: &str = "CORELOG_TEST_";
 
 /// Where a value was written.

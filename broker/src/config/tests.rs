@@ -276,6 +276,15 @@ fn a_topic_takes_its_own_settings_before_the_brokers() {
 }
 
 #[test]
+fn kafkas_way_to_say_never_is_understood() {
+    let explicit = BTreeMap::from([("segment.ms".to_owned(), i64::MAX.to_string())]);
+    let topic = TopicConfig::default().with_explicit(&explicit).unwrap();
+    assert!(topic.segment_ms > Duration::from_secs(290 * 365 * 86_400));
+    let far = std::time::SystemTime::now().checked_add(topic.segment_ms);
+    assert!(far.is_some());
+}
+
+#[test]
 fn topic_settings_are_stored_in_kafkas_spelling() {
     assert_eq!(
         TopicConfig::canonical("retention.ms", "7d").unwrap(),

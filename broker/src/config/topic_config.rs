@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use corelog_protocol::{Durability, TimestampType};
 
-use super::allowed::LONGEST_MILLIS;
 use super::table::{InvalidValue, config_table};
 use super::value::ConfigValue;
 use super::{Allowed, ByteSize, Key};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// What people write for "never"; read as about 292 years.
+const KAFKAS_LONGEST_MILLIS: u64 = i64::MAX as u64;
 const LARGEST_FILE: ByteSize = ByteSize::bytes(i32::MAX as u64);
 
 config_table! {
@@ -32,13 +33,13 @@ config_table! {
         /// A segment that holds records is closed after this long, even if it is not full.
         "segment.ms" as "log.roll.ms" =>
             segment_ms: Duration = DAY.saturating_mul(7),
-            Allowed::millis(1, LONGEST_MILLIS);
+            Allowed::millis(1, KAFKAS_LONGEST_MILLIS);
 
         /// The most that is subtracted at random from `segment.ms`, so that many partitions do
         /// not close their segments at the same moment.
         "segment.jitter.ms" as "log.roll.jitter.ms" =>
             segment_jitter_ms: Duration = Duration::ZERO,
-            Allowed::millis(0, LONGEST_MILLIS);
+            Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
         /// The largest size of a segment's offset index; a segment whose index is full is closed.
         "segment.index.bytes" as "log.index.size.max.bytes" =>
@@ -64,7 +65,7 @@ config_table! {
         /// Segments whose newest record is older than this are dropped.
         "retention.ms" as "log.retention.ms" =>
             retention_ms: Option<Duration> = Some(DAY.saturating_mul(7)),
-            Allowed::millis(0, LONGEST_MILLIS).or_unlimited(-1);
+            Allowed::millis(0, KAFKAS_LONGEST_MILLIS).or_unlimited(-1);
 
         /// The oldest segments are dropped while a partition holds more than this.
         "retention.bytes" as "log.retention.bytes" =>
@@ -85,12 +86,12 @@ config_table! {
         /// With `CreateTime`, how far a record's timestamp may lie before the leader's clock.
         "message.timestamp.before.max.ms" as "log.message.timestamp.before.max.ms" =>
             message_timestamp_before_max_ms: Option<Duration> = None,
-            Allowed::millis(0, LONGEST_MILLIS).or_unlimited(i64::MAX);
+            Allowed::millis(0, KAFKAS_LONGEST_MILLIS - 1).or_unlimited(i64::MAX);
 
         /// With `CreateTime`, how far a record's timestamp may lie after the leader's clock.
         "message.timestamp.after.max.ms" as "log.message.timestamp.after.max.ms" =>
             message_timestamp_after_max_ms: Option<Duration> = Some(Duration::from_secs(60 * 60)),
-            Allowed::millis(0, LONGEST_MILLIS).or_unlimited(i64::MAX);
+            Allowed::millis(0, KAFKAS_LONGEST_MILLIS - 1).or_unlimited(i64::MAX);
 
         /// With acks=all, a produce is refused while fewer replicas than this are in sync.
         "min.insync.replicas" as "min.insync.replicas" =>
@@ -100,7 +101,7 @@ config_table! {
         /// Below `sync`, unflushed records are flushed after this long.
         "flush.ms" as "log.flush.interval.ms" =>
             flush_ms: Option<Duration> = None,
-            Allowed::millis(0, LONGEST_MILLIS).or_unlimited(i64::MAX);
+            Allowed::millis(0, KAFKAS_LONGEST_MILLIS - 1).or_unlimited(i64::MAX);
 
         /// Below `sync`, the log is flushed when this many records are unflushed.
         "flush.messages" as "log.flush.interval.messages" =>
@@ -116,22 +117,22 @@ config_table! {
         /// How long the files of a deleted segment stay before they are removed.
         "file.delete.delay.ms" as "log.segment.delete.delay.ms" =>
             file_delete_delay_ms: Duration = Duration::from_secs(60),
-            Allowed::millis(0, LONGEST_MILLIS);
+            Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
         /// With `compact`, how long a delete marker stays after it was compacted.
         "delete.retention.ms" as "log.cleaner.delete.retention.ms" =>
             delete_retention_ms: Duration = DAY,
-            Allowed::millis(0, LONGEST_MILLIS);
+            Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
         /// With `compact`, how long a record at least stays uncompacted.
         "min.compaction.lag.ms" as "log.cleaner.min.compaction.lag.ms" =>
             min_compaction_lag_ms: Duration = Duration::ZERO,
-            Allowed::millis(0, LONGEST_MILLIS);
+            Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
         /// With `compact`, how long a record at most stays uncompacted.
         "max.compaction.lag.ms" as "log.cleaner.max.compaction.lag.ms" =>
             max_compaction_lag_ms: Option<Duration> = None,
-            Allowed::millis(1, LONGEST_MILLIS).or_unlimited(i64::MAX);
+            Allowed::millis(1, KAFKAS_LONGEST_MILLIS - 1).or_unlimited(i64::MAX);
 
         /// With `compact`, the share of uncompacted bytes at which a log is compacted.
         "min.cleanable.dirty.ratio" as "log.cleaner.min.cleanable.ratio" =>

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use corelog_protocol::{BrokerId, Durability, TimestampType};
 
+use super::allowed::LONGEST_MILLIS;
 use super::{Allowed, ByteSize};
 
 /// A type that a row of a configuration table can have.
@@ -32,7 +33,7 @@ impl ConfigValue for Duration {
         let number = u64::try_from(allowed.number(text)?).ok()?;
         Some(match allowed {
             Allowed::Micros { .. } => Self::from_micros(number),
-            _ => Self::from_millis(number),
+            _ => Self::from_millis(number.min(LONGEST_MILLIS)),
         })
     }
 

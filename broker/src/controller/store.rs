@@ -8,30 +8,28 @@
 //! Ignored on purpose: other copies. When there is a quorum, this becomes one member's log.
 
 mod entry;
+mod folder;
+mod replay;
 mod snapshot;
 
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use corelog_protocol::BrokerId;
 
-use self::entry::{EntryError, EntryHeader, HEADER_BYTES, decode_records};
+use self::entry::{EntryHeader, HEADER_BYTES};
+use self::folder::{FOLDER, SNAPSHOT, begin_log, log_path, refuse_used_folder, remove_other_logs};
+use self::replay::replay;
 pub use self::snapshot::SnapshotError;
 use crate::config::{ByteSize, TopicConfig};
 use crate::metadata::{
     ApplyError, BrokerRegistration, MetadataImage, MetadataRecord, encode_record,
 };
 use crate::runtime::{AlignedBuffer, BLOCK, BufferPool, File, OpenMode, Storage};
-
-const FOLDER: &str = "metadata";
-const SNAPSHOT: &str = "metadata/snapshot";
-
-/// Folders that are empty or missing as long as nothing was ever appended.
-const RECORD_FOLDERS: [&str; 2] = ["journal", "data"];
 
 /// The largest snapshot that is read.
 const SNAPSHOT_MAX_BYTES: u64 = 1 << 30;
@@ -287,155 +285,4 @@ impl MetadataStore {
             self.stopped = Some(error.to_string());
         }
     }
-}
-
-/// Creates the log `number` and then the snapshot that names it, each durable before the next step.
-async fn begin_log(
-    storage: &Storage,
-    image: &MetadataImage,
-    number: u64,
-) -> Result<File, MetadataError> {
-    let path = log_path(number);
-    // Left behind by a start or a snapshot that a crash cut short; no snapshot names it.
-    if storage.exists(&path).await? {
-        storage.remove_file(&path).await?;
-    }
-    let log = storage.open(&path, OpenMode::CreateNew).await?;
-    storage.sync_dir(Path::new(FOLDER)).await?;
-    let bytes = snapshot::encode(image, number);
-    storage.replace_file(Path::new(SNAPSHOT), &bytes).await?;
-    Ok(log)
-}
-
-/// Applies every entry of the log; returns where the next one goes.
-async fn replay(
-    log: &File,
-    log_number: u64,
-    image: &mut MetadataImage,
-) -> Result<u64, MetadataError> {
-    let length = log.len().await?;
-    let mut position = 0;
-    while position < length {
-        match read_entry(log, length, position, log_number, image.offset + 1).await? {
-            Ok((header, records)) => {
-                for record in &records {
-                    image.apply_in_place(record)?;
-                }
-                position += header.padded_bytes();
-            }
-            Err(reason) => {
-                let good = find_entry(log, length, position, log_number, image.offset + 1).await?;
-                match good {
-                    Some(good_position) => {
-                        return Err(MetadataError::Damaged {
-                            path: log.path().display().to_string(),
-                            position,
-                            reason: reason.to_string(),
-                            good_position,
-                        });
-                    }
-                    None => {
-                        tracing::info!(
-                            position,
-                            %reason,
-                            "cut a torn entry off the metadata log: it was never acknowledged"
-                        );
-                        break;
-                    }
-                }
-            }
-        }
-    }
-    Ok(position)
-}
-
-type Entry = (EntryHeader, Vec<MetadataRecord>);
-
-async fn read_entry(
-    log: &File,
-    file_length: u64,
-    position: u64,
-    log_number: u64,
-    expected_offset: i64,
-) -> Result<Result<Entry, EntryError>, MetadataError> {
-    let first = log.read_at(position, BLOCK).await?;
-    let Some(header) = EntryHeader::decode(&first) else {
-        return Ok(Err(EntryError::Header));
-    };
-    if header.log_number != log_number {
-        let found = header.log_number;
-        return Ok(Err(EntryError::OtherLog { found }));
-    }
-    if header.first_offset != expected_offset {
-        return Ok(Err(EntryError::Offset {
-            found: header.first_offset,
-            expected: expected_offset,
-        }));
-    }
-    // Reads at most what the file has, whatever the header says.
-    let room = file_length.saturating_sub(position + HEADER_BYTES as u64);
-    let wanted = u64::from(header.length).min(room) as usize;
-    let bytes = log.read_at(position + HEADER_BYTES as u64, wanted).await?;
-    Ok(decode_records(&header, &bytes).map(|records| (header, records)))
-}
-
-/// The first position behind `bad` where a later entry of this log stands.
-async fn find_entry(
-    log: &File,
-    file_length: u64,
-    bad: u64,
-    log_number: u64,
-    expected_offset: i64,
-) -> Result<Option<u64>, MetadataError> {
-    let mut position = bad + BLOCK as u64;
-    while position < file_length {
-        let block = log.read_at(position, HEADER_BYTES).await?;
-        if let Some(header) = EntryHeader::decode(&block)
-            && header.log_number == log_number
-            && header.first_offset >= expected_offset
-        {
-            return Ok(Some(position));
-        }
-        position += BLOCK as u64;
-    }
-    Ok(None)
-}
-
-/// A missing snapshot means a new folder only if nothing else was ever kept there.
-async fn refuse_used_folder(storage: &Storage) -> Result<(), MetadataError> {
-    for folder in RECORD_FOLDERS {
-        let folder = Path::new(folder);
-        if storage.exists(folder).await? && !storage.list(folder).await?.is_empty() {
-            return Err(MetadataError::SnapshotMissing {
-                found: folder.display().to_string(),
-            });
-        }
-    }
-    for entry in storage.list(Path::new(FOLDER)).await? {
-        if is_log(&entry.name) && entry.len > 0 {
-            return Err(MetadataError::SnapshotMissing {
-                found: format!("{FOLDER}/{}", entry.name),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Removes logs that a snapshot replaced, or that it never came to name.
-async fn remove_other_logs(storage: &Storage, log_number: u64) -> Result<(), MetadataError> {
-    for entry in storage.list(Path::new(FOLDER)).await? {
-        let path = Path::new(FOLDER).join(&entry.name);
-        if is_log(&entry.name) && path != log_path(log_number) {
-            storage.remove_file(&path).await?;
-        }
-    }
-    Ok(())
-}
-
-fn is_log(name: &str) -> bool {
-    name.starts_with("log-")
-}
-
-fn log_path(number: u64) -> PathBuf {
-    Path::new(FOLDER).join(format!("log-{number:020}"))
 }

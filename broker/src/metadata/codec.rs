@@ -1,9 +1,8 @@
 //! The bytes of one metadata record. `broker/docs/metadata_log.md` draws them.
 
-use std::collections::BTreeMap;
+use corelog_protocol::{BrokerId, LeaderEpoch};
 
-use corelog_protocol::{BrokerId, LeaderEpoch, TopicId};
-
+use super::fields::{Reader, Writer};
 use super::{BrokerRegistration, MetadataRecord, PartitionImage};
 
 /// Bytes before a record's body: length, CRC, kind, version.
@@ -71,7 +70,7 @@ impl Kind {
 pub fn encode_record(record: &MetadataRecord, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
-    let kind = write_body(record, &mut Writer(out));
+    let kind = write_body(record, &mut Writer::new(out));
     let length = u32::try_from(out.len() - start - HEADER_BYTES).expect("a record is below 4 GiB");
     let record = &mut out[start..];
     record[8] = kind as u8;
@@ -83,7 +82,7 @@ pub fn encode_record(record: &MetadataRecord, out: &mut Vec<u8>) {
 
 /// Reads the record at the beginning of `bytes`; also returns the bytes behind it.
 pub fn decode_record(bytes: &[u8]) -> Result<(MetadataRecord, &[u8]), RecordError> {
-    let mut header = Reader(bytes);
+    let mut header = Reader::new(bytes);
     let length = header.u32("length")?;
     let found = header.u32("checksum")?;
     // The record's bytes stay in place: a length that lies is found out before it is used.
@@ -92,15 +91,15 @@ pub fn decode_record(bytes: &[u8]) -> Result<(MetadataRecord, &[u8]), RecordErro
     if found != computed {
         return Err(RecordError::Crc { found, computed });
     }
-    let mut body = Reader(checked);
+    let mut body = Reader::new(checked);
     let kind = Kind::from_number(body.u8("kind")?)?;
     let version = body.u8("version")?;
     if !(1..=VERSION).contains(&version) {
         return Err(RecordError::Version { found: version });
     }
     let record = read_body(kind, &mut body)?;
-    match body.0.len() {
-        0 => Ok((record, header.0)),
+    match body.rest().len() {
+        0 => Ok((record, header.rest())),
         count => Err(RecordError::LeftOver { count }),
     }
 }
@@ -254,149 +253,4 @@ fn read_partition(body: &mut Reader<'_>) -> Result<PartitionImage, RecordError> 
         replicas: body.brokers("replicas")?,
         in_sync_replicas: body.brokers("in-sync replicas")?,
     })
-}
-
-/// Appends little-endian fields.
-struct Writer<'a>(&'a mut Vec<u8>);
-
-impl Writer<'_> {
-    fn u8(&mut self, value: u8) {
-        self.0.push(value);
-    }
-
-    fn u16(&mut self, value: u16) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn i32(&mut self, value: i32) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn i64(&mut self, value: i64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn count(&mut self, count: usize) {
-        self.u32(u32::try_from(count).expect("a record holds fewer than 2^32 items"));
-    }
-
-    fn text(&mut self, text: &str) {
-        self.count(text.len());
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn topic_id(&mut self, id: TopicId) {
-        self.0.extend_from_slice(id.as_bytes());
-    }
-
-    fn brokers(&mut self, brokers: &[BrokerId]) {
-        self.count(brokers.len());
-        for broker in brokers {
-            self.i32(broker.get());
-        }
-    }
-
-    fn configs(&mut self, configs: &BTreeMap<String, String>) {
-        self.count(configs.len());
-        for (name, value) in configs {
-            self.text(name);
-            self.text(value);
-        }
-    }
-}
-
-/// Takes little-endian fields from the front of the bytes it holds.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn bytes(&mut self, what: &'static str, length: usize) -> Result<&'a [u8], RecordError> {
-        let (taken, rest) =
-            self.0
-                .split_at_checked(length)
-                .ok_or_else(|| RecordError::Truncated {
-                    what,
-                    missing: length - self.0.len(),
-                })?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], RecordError> {
-        let bytes = self.bytes(what, N)?;
-        Ok(bytes.try_into().expect("exactly N bytes were taken"))
-    }
-
-    fn u8(&mut self, what: &'static str) -> Result<u8, RecordError> {
-        self.array(what).map(u8::from_le_bytes)
-    }
-
-    fn u16(&mut self, what: &'static str) -> Result<u16, RecordError> {
-        self.array(what).map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self, what: &'static str) -> Result<u32, RecordError> {
-        self.array(what).map(u32::from_le_bytes)
-    }
-
-    fn i32(&mut self, what: &'static str) -> Result<i32, RecordError> {
-        self.array(what).map(i32::from_le_bytes)
-    }
-
-    fn i64(&mut self, what: &'static str) -> Result<i64, RecordError> {
-        self.array(what).map(i64::from_le_bytes)
-    }
-
-    /// A number of items of at least `item_bytes` each: more than the bytes at hand can hold is
-    /// refused before anything is reserved for them.
-    fn count(&mut self, what: &'static str, item_bytes: usize) -> Result<usize, RecordError> {
-        let count = self.u32(what)? as usize;
-        let needed = count.saturating_mul(item_bytes);
-        if needed > self.0.len() {
-            return Err(RecordError::Truncated {
-                what,
-                missing: needed - self.0.len(),
-            });
-        }
-        Ok(count)
-    }
-
-    fn text(&mut self, what: &'static str) -> Result<String, RecordError> {
-        let length = self.count(what, 1)?;
-        let bytes = self.bytes(what, length)?;
-        match str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(RecordError::NotText { what }),
-        }
-    }
-
-    fn topic_id(&mut self) -> Result<TopicId, RecordError> {
-        self.array("topic id").map(TopicId::from_bytes)
-    }
-
-    fn broker(&mut self, what: &'static str) -> Result<BrokerId, RecordError> {
-        let id = self.i32(what)?;
-        BrokerId::try_from(id).map_err(|_| RecordError::OutOfRange {
-            what,
-            found: id.into(),
-        })
-    }
-
-    fn brokers(&mut self, what: &'static str) -> Result<Vec<BrokerId>, RecordError> {
-        let count = self.count(what, 4)?;
-        (0..count).map(|_| self.broker(what)).collect()
-    }
-
-    fn configs(&mut self) -> Result<BTreeMap<String, String>, RecordError> {
-        let count = self.count("number of settings", 8)?;
-        let mut configs = BTreeMap::new();
-        for _ in 0..count {
-            let name = self.text("setting's name")?;
-            configs.insert(name, self.text("setting's value")?);
-        }
-        Ok(configs)
-    }
 }

@@ -5,6 +5,7 @@
 //! The records' bytes are drawn in `broker/docs/metadata_log.md`.
 
 mod codec;
+mod fields;
 mod image;
 mod placement;
 mod record;

@@ -169,9 +169,9 @@ impl ProducerSettings {
     }
 }
 
-/// Kafka's default is 16 KiB, chosen when a batch cost its leader a heap allocation and a partition lock. Here a batch is
-/// one entry of the commit journal and one CRC, so that larger ones cost nothing at low rates (`linger.ms` ends them)
-/// and save both sides work at high ones.
+/// Kafka's default is 16 KiB. Larger batches cost nothing at low rates, where `linger.ms` ends them, and save both sides
+/// work at high ones: of 1 KiB records, sent to a sink over loopback, one took 975 ns of this side's CPU at 16 KiB,
+/// 451 ns at 128 KiB and 368 ns at 1 MiB.
 const DEFAULT_BATCH_BYTES: usize = 128 << 10;
 
 /// Settings of a [`Consumer`](crate::Consumer).

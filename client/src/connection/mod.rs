@@ -7,6 +7,7 @@
 
 mod dial;
 mod frames;
+mod reply;
 mod subscription;
 
 use std::collections::HashMap;
@@ -16,8 +17,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use corelog_protocol::native::{
-    ApiKey, EncodeMessage, Encoder, ErrorResponse, Frame, FrameKind, FrameLimits, GoodbyePush,
-    Message,
+    ApiKey, EncodeMessage, Encoder, Frame, FrameKind, FrameLimits, GoodbyePush, Message,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
@@ -25,8 +25,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 pub(crate) use dial::{Dial, dial};
+pub(crate) use reply::PendingReply;
 
 use crate::error::{ConnectionError, RequestError};
+use reply::name_of;
 
 /// A request and the message that answers it.
 pub(crate) trait Request: EncodeMessage {
@@ -76,14 +78,6 @@ struct OutgoingFrame {
     head: Bytes,
     payload: Vec<Bytes>,
     written: Option<oneshot::Sender<()>>,
-}
-
-/// A reply under way.
-pub(crate) struct PendingReply {
-    shared: Arc<Shared>,
-    reply: oneshot::Receiver<Result<Frame, ConnectionError>>,
-    deadline: Instant,
-    request: ApiKey,
 }
 
 impl Connection {
@@ -219,44 +213,6 @@ impl Connection {
     /// Gives the connection up: the broker's message does not fit itself.
     pub(crate) fn malformed(&self, what: ApiKey, reason: impl ToString) -> ConnectionError {
         self.shared().malformed(name_of(what), reason)
-    }
-}
-
-impl PendingReply {
-    /// Waits for the reply, at most for the request's time; a broker that takes longer is given up.
-    pub(crate) async fn wait(self) -> Result<Frame, RequestError> {
-        let timeout = self.shared.request_timeout;
-        let frame = match tokio::time::timeout_at(self.deadline, self.reply).await {
-            Ok(Ok(reply)) => reply?,
-            Ok(Err(_sender_dropped)) => return Err(self.shared.closed_error().into()),
-            Err(_elapsed) => {
-                let error = ConnectionError::RequestTimeout {
-                    address: self.shared.address.clone(),
-                    request: name_of(self.request),
-                    waited: timeout,
-                };
-                self.shared.fail(error.clone());
-                return Err(error.into());
-            }
-        };
-        match frame.header.kind {
-            FrameKind::Response if frame.header.api == self.request.code() => Ok(frame),
-            FrameKind::Error => match ErrorResponse::decode(&frame.metadata) {
-                Ok(error) => Err(RequestError::Broker {
-                    request: name_of(self.request),
-                    code: error.code,
-                    message: error.message,
-                }),
-                Err(reason) => Err(self.shared.malformed("an error response", reason).into()),
-            },
-            kind => Err(self
-                .shared
-                .malformed(
-                    "an unexpected reply",
-                    format!("{kind:?} of API {} to {}", frame.header.api, self.request),
-                )
-                .into()),
-        }
     }
 }
 
@@ -419,25 +375,5 @@ impl Shared {
         for task in self.tasks.get().into_iter().flatten() {
             task.abort();
         }
-    }
-}
-
-/// The API's name as errors show it.
-pub(crate) fn name_of(api: ApiKey) -> &'static str {
-    match api {
-        ApiKey::Hello => "Hello",
-        ApiKey::ApiVersions => "ApiVersions",
-        ApiKey::Metadata => "Metadata",
-        ApiKey::CreateTopics => "CreateTopics",
-        ApiKey::DeleteTopics => "DeleteTopics",
-        ApiKey::DescribeTopics => "DescribeTopics",
-        ApiKey::AlterTopicConfigs => "AlterTopicConfigs",
-        ApiKey::Goodbye => "Goodbye",
-        ApiKey::Produce => "Produce",
-        ApiKey::Fetch => "Fetch",
-        ApiKey::Subscribe => "Subscribe",
-        ApiKey::SubscribeCredit => "SubscribeCredit",
-        ApiKey::Unsubscribe => "Unsubscribe",
-        ApiKey::ListOffsets => "ListOffsets",
     }
 }

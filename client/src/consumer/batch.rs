@@ -7,7 +7,6 @@ use bytes::Bytes;
 use corelog_protocol::record::{BatchView, DecodedBatch};
 use corelog_protocol::{Offset, PartitionIndex};
 
-use super::buffer::Hold;
 use crate::error::ConsumeError;
 use crate::record::{ConsumerRecord, RecordHeader, TopicPartition};
 
@@ -25,8 +24,6 @@ pub struct ConsumerBatch {
     pub bytes: Bytes,
     /// Where the position was: records before it belong to the batch but were not asked for.
     pub position: Offset,
-    /// Keeps the portion in the fetcher's window until its last batch is gone.
-    pub(super) _hold: Arc<Hold>,
 }
 
 impl fmt::Debug for ConsumerBatch {

@@ -38,7 +38,7 @@ struct OpenPortion {
     position: Option<Offset>,
     /// Where it stands once `records` is empty.
     batch_end: Option<Offset>,
-    hold: Arc<Hold>,
+    _hold: Hold,
 }
 
 impl Poller {
@@ -198,7 +198,7 @@ impl OpenPortion {
             records: VecDeque::new(),
             position,
             batch_end: None,
-            hold: Arc::new(hold),
+            _hold: hold,
         }
     }
 
@@ -266,7 +266,6 @@ impl OpenPortion {
                 partition: self.partition.partition,
                 position: self.position.unwrap_or(Offset::ZERO),
                 bytes,
-                _hold: Arc::clone(&self.hold),
             });
             self.position = Some(next_offset);
             self.batch_end = Some(next_offset);

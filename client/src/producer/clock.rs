@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::lane::Lane;
-use super::node::{give_up, timeout};
+use super::settle::{give_up, timeout};
 use super::shared::Shared;
 
 /// How often undelivered batches are looked over for those whose time is up.
@@ -72,7 +72,7 @@ impl Lingering {
 
 fn release(entries: Vec<Entry>, shared: &Shared) {
     for entry in entries {
-        if entry.lane.end_linger(Some(entry.number)) {
+        if entry.lane.end_linger(entry.number) {
             shared.list(&entry.lane);
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use corelog_protocol::{Offset, Timestamp};
 
@@ -20,16 +20,30 @@ pub(super) struct Written {
     pub(super) log_append_time: Option<Timestamp>,
 }
 
+/// What became of a batch.
+enum Fate {
+    Written(Written),
+    Failed(ProduceError),
+    /// It was too large and goes on as several, in order.
+    Split(Vec<Part>),
+}
+
+struct Part {
+    /// The index, in the batch that was split, of this part's first record.
+    first: u32,
+    outcome: Arc<BatchOutcome>,
+}
+
 /// The fate of one batch: set once, then every waiting [`Delivery`] is woken.
 pub(super) struct BatchOutcome {
     partition: TopicPartition,
-    result: OnceLock<Result<Written, ProduceError>>,
+    fate: OnceLock<Fate>,
     wakers: Mutex<Vec<Waker>>,
 }
 
 impl BatchOutcome {
-    fn set(&self, result: Result<Written, ProduceError>) {
-        if self.result.set(result).is_err() {
+    fn set(&self, fate: Fate) {
+        if self.fate.set(fate).is_err() {
             return;
         }
         let wakers = std::mem::take(&mut *self.wakers());
@@ -38,23 +52,27 @@ impl BatchOutcome {
         }
     }
 
+    fn is_settled(&self) -> bool {
+        match self.fate.get() {
+            None => false,
+            Some(Fate::Split(parts)) => parts.iter().all(|part| part.outcome.is_settled()),
+            Some(Fate::Written(_) | Fate::Failed(_)) => true,
+        }
+    }
+
     fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ready once the fate is known. A waiter keeps one place in the list, however often it is polled.
-    fn poll(
-        &self,
-        place: &mut Option<usize>,
-        context: &mut Context<'_>,
-    ) -> Poll<&Result<Written, ProduceError>> {
-        if let Some(result) = self.result.get() {
-            return Poll::Ready(result);
+    fn poll(&self, place: &mut Option<usize>, context: &mut Context<'_>) -> Poll<&Fate> {
+        if let Some(fate) = self.fate.get() {
+            return Poll::Ready(fate);
         }
         let mut wakers = self.wakers();
         // Between the look above and the lock it may have been set, and the list taken.
-        if let Some(result) = self.result.get() {
-            return Poll::Ready(result);
+        if let Some(fate) = self.fate.get() {
+            return Poll::Ready(fate);
         }
         match place {
             Some(place) => wakers[*place].clone_from(context.waker()),
@@ -78,14 +96,30 @@ impl Completion {
         Self {
             outcome: Arc::new(BatchOutcome {
                 partition,
-                result: OnceLock::new(),
+                fate: OnceLock::new(),
                 wakers: Mutex::new(Vec::new()),
             }),
         }
     }
 
     pub(super) fn settle(self, result: Result<Written, ProduceError>) {
-        self.outcome.set(result);
+        self.outcome.set(match result {
+            Ok(written) => Fate::Written(written),
+            Err(error) => Fate::Failed(error),
+        });
+    }
+
+    /// Lets the records wait for the parts that they are in now: each part's completion, and which record it begins with.
+    pub(super) fn split<'a>(self, parts: impl Iterator<Item = (u32, &'a Self)>) {
+        let parts = parts.map(|(first, completion)| Part {
+            first,
+            outcome: Arc::clone(&completion.outcome),
+        });
+        self.outcome.set(Fate::Split(parts.collect()));
+    }
+
+    pub(super) fn partition(&self) -> &TopicPartition {
+        &self.outcome.partition
     }
 
     pub(super) fn outcome(&self) -> &Arc<BatchOutcome> {
@@ -95,26 +129,26 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        self.outcome.set(Err(ProduceError::Closed));
+        self.outcome.set(Fate::Failed(ProduceError::Closed));
     }
 }
 
-/// Resolves when the fate of a batch is known, whatever it is.
+/// Resolves when the fate of a batch, and of all parts it was split into, is known, whatever it is.
 pub(super) struct Settled {
-    outcome: Arc<BatchOutcome>,
-    place: Option<usize>,
+    outcomes: Vec<(Arc<BatchOutcome>, Option<usize>)>,
 }
 
 impl Settled {
     pub(super) fn of(outcome: &Arc<BatchOutcome>) -> Self {
         Self {
-            outcome: Arc::clone(outcome),
-            place: None,
+            outcomes: vec![(Arc::clone(outcome), None)],
         }
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.outcome.result.get().is_some()
+        self.outcomes
+            .iter()
+            .all(|(outcome, _)| outcome.is_settled())
     }
 }
 
@@ -122,8 +156,16 @@ impl Future for Settled {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        this.outcome.poll(&mut this.place, context).map(|_| ())
+        while let Some((outcome, place)) = self.outcomes.last_mut() {
+            let parts = match ready!(outcome.poll(place, context)) {
+                Fate::Split(parts) => parts.iter().map(|part| Arc::clone(&part.outcome)).collect(),
+                Fate::Written(_) | Fate::Failed(_) => Vec::new(),
+            };
+            self.outcomes.pop();
+            self.outcomes
+                .extend(parts.into_iter().map(|part| (part, None)));
+        }
+        Poll::Ready(())
     }
 }
 
@@ -147,6 +189,18 @@ impl Delivery {
         }
     }
 
+    fn metadata(&self, written: &Written) -> RecordMetadata {
+        let partition = &self.outcome.partition;
+        RecordMetadata {
+            topic: Arc::clone(&partition.topic),
+            partition: partition.partition,
+            offset: written
+                .base_offset
+                .and_then(|base| base.checked_add(i64::from(self.index))),
+            timestamp: written.log_append_time.unwrap_or(self.timestamp),
+        }
+    }
+
     /// The partition that the record was put into.
     #[must_use]
     pub fn partition(&self) -> &TopicPartition {
@@ -159,19 +213,21 @@ impl Future for Delivery {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.outcome
-            .poll(&mut this.place, context)
-            .map(|result| match result {
-                Ok(written) => Ok(RecordMetadata {
-                    topic: Arc::clone(&this.outcome.partition.topic),
-                    partition: this.outcome.partition.partition,
-                    offset: written
-                        .base_offset
-                        .and_then(|base| base.checked_add(i64::from(this.index))),
-                    timestamp: written.log_append_time.unwrap_or(this.timestamp),
-                }),
-                Err(error) => Err(error.clone()),
-            })
+        loop {
+            let part = match ready!(this.outcome.poll(&mut this.place, context)) {
+                Fate::Written(written) => return Poll::Ready(Ok(this.metadata(written))),
+                Fate::Failed(error) => return Poll::Ready(Err(error.clone())),
+                Fate::Split(parts) => {
+                    let mut parts = parts.iter().rev();
+                    let mine = parts.find(|part| part.first <= this.index);
+                    mine.map(|part| (part.first, Arc::clone(&part.outcome)))
+                }
+            };
+            let (first, outcome) = part.expect("the first part begins with record 0");
+            this.index -= first;
+            this.outcome = outcome;
+            this.place = None;
+        }
     }
 }
 
@@ -180,7 +236,7 @@ impl fmt::Debug for Delivery {
         f.debug_struct("Delivery")
             .field("partition", &self.outcome.partition)
             .field("index", &self.index)
-            .field("settled", &self.outcome.result.get().is_some())
+            .field("settled", &self.outcome.is_settled())
             .finish()
     }
 }
@@ -216,6 +272,34 @@ mod tests {
             .map(|result| result.unwrap().offset.unwrap().get())
             .collect();
         assert_eq!(offsets, [100, 101, 102]);
+    }
+
+    #[tokio::test]
+    async fn records_of_a_split_batch_follow_their_part() {
+        let whole = completion();
+        let deliveries: Vec<Delivery> = (0..5)
+            .map(|index| Delivery::new(whole.outcome(), index, Timestamp::new(7)))
+            .collect();
+        let settled = Settled::of(whole.outcome());
+        let waiting = tokio::spawn(futures_util::future::join_all(deliveries));
+        tokio::task::yield_now().await;
+        let (first, second) = (completion(), completion());
+        whole.split([(0, &first), (3, &second)].into_iter());
+        assert!(!settled.is_settled());
+        for (part, base) in [(second, 40), (first, 10)] {
+            part.settle(Ok(Written {
+                base_offset: Some(Offset::new(base)),
+                log_append_time: None,
+            }));
+        }
+        settled.await;
+        let offsets: Vec<i64> = waiting
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|result| result.unwrap().offset.unwrap().get())
+            .collect();
+        assert_eq!(offsets, [10, 11, 12, 40, 41]);
     }
 
     #[tokio::test]

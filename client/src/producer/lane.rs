@@ -5,21 +5,26 @@
 //! back for another attempt, nothing newer leaves until all that is under way has come back, so that a retry never
 //! overtakes or is overtaken on this side.
 
+mod routing;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelog_protocol::record::{BATCH_HEADER_BYTES, BatchBuilder};
-use corelog_protocol::{LeaderEpoch, Timestamp, TopicId};
+use corelog_protocol::Timestamp;
+use corelog_protocol::record::BATCH_HEADER_BYTES;
 use tokio::time::Instant;
 
-use super::delivery::{BatchOutcome, Completion, Delivery, Written};
+use super::batch::{NotOpened, OpenBatch, SealedBatch, Unfinished};
+use super::delivery::{BatchOutcome, Delivery};
 use super::memory::{Memory, Reservation};
 use super::node::NodeQueue;
 use crate::config::ProducerSettings;
 use crate::error::ProduceError;
 use crate::record::{ProducerRecord, TopicPartition};
+
+pub(super) use routing::Route;
 
 pub(super) struct Lane {
     partition: TopicPartition,
@@ -31,6 +36,8 @@ struct LaneState {
     sealed: VecDeque<SealedBatch>,
     under_way: Vec<Arc<BatchOutcome>>,
     next_number: u64,
+    /// No batch of this size was refused as too large yet.
+    accepted_bytes: usize,
     route: Option<Route>,
     /// Stands in the ready list of its node, or among those without a leader.
     listed: bool,
@@ -38,52 +45,6 @@ struct LaneState {
     recovering: bool,
     not_before: Option<Instant>,
     closed: bool,
-}
-
-/// Where the partition's leader is, as far as this client knows.
-#[derive(Clone)]
-pub(super) struct Route {
-    pub(super) queue: Arc<NodeQueue>,
-    pub(super) topic_id: TopicId,
-    pub(super) leader_epoch: Option<LeaderEpoch>,
-}
-
-struct OpenBatch {
-    number: u64,
-    builder: Box<BatchBuilder>,
-    completion: Completion,
-    opened: Instant,
-    reservation: Reservation,
-    /// Its time to linger is over: it leaves as soon as it can, with whatever joins until then.
-    due: bool,
-}
-
-/// A batch that takes no more records.
-pub(super) struct SealedBatch {
-    number: u64,
-    /// None while someone computes it, outside the lock.
-    bytes: Option<Bytes>,
-    pub(super) records: u32,
-    pub(super) completion: Completion,
-    pub(super) opened: Instant,
-    /// How often it was sent.
-    pub(super) attempts: u32,
-    /// What the last attempt met.
-    pub(super) last_failure: Option<String>,
-    _reservation: Reservation,
-}
-
-impl SealedBatch {
-    /// Tells every record's sender what became of it, and gives the memory back.
-    pub(super) fn settle(self, result: Result<Written, ProduceError>) {
-        self.completion.settle(result);
-    }
-}
-
-/// A full batch whose bytes are still to be made: compression and CRC happen outside the lane's lock.
-pub(super) struct Unfinished {
-    number: u64,
-    builder: Box<BatchBuilder>,
 }
 
 /// What became of an attempt to append.
@@ -126,6 +87,7 @@ impl Lane {
                 sealed: VecDeque::new(),
                 under_way: Vec::new(),
                 next_number: 0,
+                accepted_bytes: usize::MAX,
                 route: None,
                 listed: false,
                 recovering: false,
@@ -159,18 +121,19 @@ impl Lane {
         if state.closed {
             return (Err(ProduceError::Closed), [None, None]);
         }
+        let batch_bytes = state.batch_bytes(settings);
         let mut full = None;
         if let Some(open) = &mut state.open {
-            let before = open.builder.size();
-            let after = size_after(&open.builder, timestamp, record);
-            if after > settings.batch_bytes {
+            let before = open.size();
+            let after = open.size_after(timestamp, record);
+            if after > batch_bytes {
                 full = state.seal();
             } else if let Err(wanted) = open.make_room(after, memory, granted) {
                 // What is there can leave, which is what frees memory.
                 return (Ok(Appended::WantsMemory(wanted)), [state.seal(), None]);
             } else {
                 let delivery = open.append(record, timestamp);
-                if has_no_room_for_another(before, after, settings) {
+                if has_no_room_for_another(before, after, batch_bytes) {
                     full = state.seal();
                 }
                 let appended = delivery.map(|delivery| Appended::Done {
@@ -194,29 +157,21 @@ impl Lane {
         (appended, [full, full_at_once])
     }
 
-    /// Takes the bytes of a batch that was full.
+    /// Makes the bytes of a batch that was full, outside the lock.
     pub(super) fn finish(&self, unfinished: Unfinished) {
-        let Unfinished {
-            number,
-            mut builder,
-        } = unfinished;
-        let bytes = builder.finish(None);
+        let (number, bytes) = unfinished.finish();
         let mut state = self.state();
         // It may have been given up meanwhile, with the producer.
-        if let Some(batch) = state
-            .sealed
-            .iter_mut()
-            .rfind(|batch| batch.number == number)
-        {
+        if let Some(batch) = state.sealed.iter_mut().rfind(|batch| batch.is(number)) {
             batch.bytes = Some(bytes);
         }
     }
 
-    /// Ends the lingering of one batch (`number`), or of whichever is open.
-    pub(super) fn end_linger(&self, number: Option<u64>) -> bool {
+    /// Ends the lingering of a batch, if it is still open.
+    pub(super) fn end_linger(&self, number: u64) -> bool {
         let mut state = self.state();
         match &mut state.open {
-            Some(open) if number.is_none_or(|number| number == open.number) => {
+            Some(open) if open.number == number => {
                 open.due = true;
                 true
             }
@@ -283,12 +238,28 @@ impl Lane {
         if state.closed {
             return;
         }
-        let place = state
-            .sealed
-            .partition_point(|other| other.number < batch.number);
-        state.sealed.insert(place, batch);
+        state.insert(batch);
         state.recovering = true;
         state.not_before = Some(Instant::now() + wait);
+    }
+
+    /// Takes the parts of a batch that was too large, in its old place, and makes no more that are as large.
+    pub(super) fn take_back_parts(
+        &self,
+        outcome: &Arc<BatchOutcome>,
+        parts: Vec<SealedBatch>,
+        refused_bytes: usize,
+    ) {
+        let mut state = self.state();
+        state.forget(outcome);
+        state.accepted_bytes = state.accepted_bytes.min(refused_bytes / 2);
+        if state.closed {
+            return;
+        }
+        for part in parts {
+            state.insert(part);
+        }
+        state.recovering = true;
     }
 
     /// Gives up the batches that are not under way and were opened at or before `opened`.
@@ -349,60 +320,6 @@ impl Lane {
         // Dropping settles them as closed, outside the lock because it wakes their waiters.
         drop((open, sealed));
     }
-
-    /// Whether the lane must be put on a list now, and on which: its node's, or that of lanes without a leader.
-    pub(super) fn claim_listing(&self) -> Option<Option<Arc<NodeQueue>>> {
-        let mut state = self.state();
-        if state.listed || !state.has_work() {
-            return None;
-        }
-        state.listed = true;
-        Some(state.route.as_ref().map(|route| Arc::clone(&route.queue)))
-    }
-
-    /// Forgets the place on the list of lanes without a leader.
-    pub(super) fn unlist(&self) {
-        self.state().listed = false;
-    }
-
-    pub(super) fn has_route(&self) -> bool {
-        self.state().route.is_some()
-    }
-
-    pub(super) fn is_routed_to(&self, queue: &Arc<NodeQueue>) -> bool {
-        self.state()
-            .route
-            .as_ref()
-            .is_some_and(|route| Arc::ptr_eq(&route.queue, queue))
-    }
-
-    /// Sets where the leader is; `None` until it is known again. The caller lists the lane after it.
-    pub(super) fn set_route(&self, route: Option<Route>) {
-        let mut state = self.state();
-        let moved = match (&state.route, &route) {
-            (Some(old), Some(new)) => !Arc::ptr_eq(&old.queue, &new.queue),
-            (None, None) => false,
-            _ => true,
-        };
-        state.route = route;
-        if moved {
-            // Its place on the old list is worth nothing: whoever meets it there passes on.
-            state.listed = false;
-        }
-    }
-
-    /// Forgets a leader that turned out not to be one, unless another one is known by now.
-    pub(super) fn forget_route(&self, queue: &Arc<NodeQueue>) {
-        let mut state = self.state();
-        if state
-            .route
-            .as_ref()
-            .is_some_and(|route| Arc::ptr_eq(&route.queue, queue))
-        {
-            state.route = None;
-            state.listed = false;
-        }
-    }
 }
 
 impl LaneState {
@@ -416,38 +333,19 @@ impl LaneState {
         memory: &Memory,
         granted: &mut Option<Reservation>,
     ) -> (Result<Appended, ProduceError>, Option<Unfinished>) {
-        let builder = Box::new(BatchBuilder::new(
-            settings.compression,
-            settings.batch_bytes,
-        ));
-        let size = size_after(&builder, timestamp, record);
-        if let Err(error) = check_size(size, settings, memory) {
-            return (Err(error), None);
-        }
-        let wanted = memory.rounded(size);
-        let Some(reservation) = granted
-            .take_if(|granted| granted.bytes() >= wanted)
-            .or_else(|| memory.try_reserve(wanted))
-        else {
-            return (Ok(Appended::WantsMemory(wanted)), None);
-        };
         let number = self.next_number;
-        let mut open = OpenBatch {
-            number,
-            builder,
-            completion: Completion::new(partition.clone()),
-            opened: Instant::now(),
-            reservation,
-            due: settings.linger.is_zero(),
+        let opened = OpenBatch::with_record(
+            number, partition, record, timestamp, settings, memory, granted,
+        );
+        let (open, delivery) = match opened {
+            Ok(opened) => opened,
+            Err(NotOpened::WantsMemory(bytes)) => return (Ok(Appended::WantsMemory(bytes)), None),
+            Err(NotOpened::Refused(error)) => return (Err(error), None),
         };
-        let delivery = match open.append(record, timestamp) {
-            Ok(delivery) => delivery,
-            Err(error) => return (Err(error), None),
-        };
-        let (before, after) = (BATCH_HEADER_BYTES, open.builder.size());
+        let size = open.size();
         self.next_number += 1;
         self.open = Some(open);
-        let full = has_no_room_for_another(before, after, settings)
+        let full = has_no_room_for_another(BATCH_HEADER_BYTES, size, self.batch_bytes(settings))
             .then(|| self.seal())
             .flatten();
         let appended = Appended::Done {
@@ -457,23 +355,24 @@ impl LaneState {
         (Ok(appended), full)
     }
 
+    /// How large a batch may become: `batch.size`, or less where the broker has refused that.
+    fn batch_bytes(&self, settings: &ProducerSettings) -> usize {
+        settings.batch_bytes.min(self.accepted_bytes)
+    }
+
     /// Closes the open batch. Its bytes come later.
     fn seal(&mut self) -> Option<Unfinished> {
-        let open = self.open.take()?;
-        self.sealed.push_back(SealedBatch {
-            number: open.number,
-            bytes: None,
-            records: open.builder.record_count(),
-            completion: open.completion,
-            opened: open.opened,
-            attempts: 0,
-            last_failure: None,
-            _reservation: open.reservation,
-        });
-        Some(Unfinished {
-            number: open.number,
-            builder: open.builder,
-        })
+        let (sealed, unfinished) = self.open.take()?.seal();
+        self.sealed.push_back(sealed);
+        Some(unfinished)
+    }
+
+    /// Puts a batch back where it belongs among those that wait.
+    fn insert(&mut self, batch: SealedBatch) {
+        let place = self
+            .sealed
+            .partition_point(|other| other.place() < batch.place());
+        self.sealed.insert(place, batch);
     }
 
     fn has_work(&self) -> bool {
@@ -485,75 +384,7 @@ impl LaneState {
     }
 }
 
-impl OpenBatch {
-    /// Reserves memory for a batch that grows to `size`, or says how much is wanted.
-    fn make_room(
-        &mut self,
-        size: usize,
-        memory: &Memory,
-        granted: &mut Option<Reservation>,
-    ) -> Result<(), usize> {
-        let held = self.reservation.bytes();
-        if size <= held {
-            return Ok(());
-        }
-        if let Some(granted) = granted.take() {
-            self.reservation.absorb(granted);
-        }
-        let wanted = memory
-            .rounded(size)
-            .saturating_sub(self.reservation.bytes());
-        match memory.try_reserve(wanted) {
-            Some(more) => {
-                self.reservation.absorb(more);
-                Ok(())
-            }
-            None => Err(wanted),
-        }
-    }
-
-    fn append(
-        &mut self,
-        record: &ProducerRecord<'_>,
-        timestamp: Timestamp,
-    ) -> Result<Delivery, ProduceError> {
-        let index = self
-            .builder
-            .append(timestamp, record.key, record.value, record.headers)
-            .map_err(|error| ProduceError::Unencodable {
-                reason: error.to_string(),
-            })?;
-        let index = u32::try_from(index).expect("offset deltas count from 0");
-        Ok(Delivery::new(self.completion.outcome(), index, timestamp))
-    }
-}
-
-fn size_after(builder: &BatchBuilder, timestamp: Timestamp, record: &ProducerRecord<'_>) -> usize {
-    builder.estimated_size_after(timestamp, record.key, record.value, record.headers)
-}
-
 /// Records tend to be alike: where another one like the last would not fit, waiting for it gains nothing.
-fn has_no_room_for_another(before: usize, after: usize, settings: &ProducerSettings) -> bool {
-    after + (after - before) > settings.batch_bytes
-}
-
-/// A record that can never be sent is refused at once.
-fn check_size(
-    size: usize,
-    settings: &ProducerSettings,
-    memory: &Memory,
-) -> Result<(), ProduceError> {
-    for (setting, limit) in [
-        ("max.request.size", settings.max_request_bytes),
-        ("buffer.memory", memory.limit()),
-    ] {
-        if size > limit {
-            return Err(ProduceError::RecordTooLarge {
-                size,
-                limit,
-                setting,
-            });
-        }
-    }
-    Ok(())
+fn has_no_room_for_another(before: usize, after: usize, batch_bytes: usize) -> bool {
+    after + (after - before) > batch_bytes
 }

@@ -5,6 +5,7 @@
 //! partitions into one request and keeps several requests under way; a clock task ends lingering and times out
 //! deliveries; a router task keeps the lanes pointed at their leaders.
 
+mod batch;
 mod clock;
 mod delivery;
 mod lane;
@@ -12,6 +13,7 @@ mod memory;
 mod node;
 mod partitioner;
 mod router;
+mod settle;
 mod shared;
 
 use std::sync::Arc;

@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::answers;
 use crate::log::Topic;
+use crate::{answers, topics};
 
 pub(crate) const BROKER: BrokerId = BrokerId::new(7);
 pub(crate) const SHARDS: u16 = 2;
@@ -49,6 +49,8 @@ pub(crate) struct State {
 pub(crate) struct Script {
     /// Answers to the next produce requests, one for each, for all of its partitions; nothing is appended.
     pub(crate) produce_errors: VecDeque<ErrorCode>,
+    /// Batches above this are refused as too large.
+    pub(crate) max_batch_bytes: Option<usize>,
     /// The next produce requests are appended, and the connection is lost before the answer.
     pub(crate) lose_after_append: usize,
     /// Produce requests wait unanswered and unappended.
@@ -70,6 +72,7 @@ pub(crate) struct Script {
 pub(crate) struct Seen {
     pub(crate) hellos: Vec<Option<ShardId>>,
     pub(crate) produce_requests: usize,
+    pub(crate) too_large: usize,
     pub(crate) produce_waiting: usize,
     pub(crate) most_produce_waiting: usize,
     pub(crate) misrouted: usize,
@@ -331,7 +334,7 @@ async fn handle(
             }
             outlet.reply(&frame, &UnsubscribeResponse {}, Bytes::new());
         }
-        api => answers::about_topics(api, &frame, outlet, shared),
+        api => topics::about_topics(api, &frame, outlet, shared),
     }
     shared.changed();
     Ok(())

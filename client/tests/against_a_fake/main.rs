@@ -9,3 +9,5 @@ mod consuming;
 mod fake;
 mod log;
 mod producing;
+mod retrying;
+mod topics;

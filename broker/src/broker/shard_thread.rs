@@ -1,0 +1,292 @@
+//! What one shard's thread does, from its start to its end.
+
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+
+use corelog_protocol::{BrokerId, ShardId};
+
+use crate::config::BrokerConfig;
+use crate::controller::{
+    BrokerStart, Command, ControllerHandle, MetadataError, MetadataStore, Rules,
+};
+use crate::listener::native::{NativeListener, NativeOptions};
+use crate::log::{
+    JournalOptions, KnownTopics, LogError, LogOptions, Recovered, RecoveryError, ShardLog,
+    TopicPartition, recover,
+};
+use crate::metadata::MetadataImage;
+use crate::metrics::ShardMetrics;
+use crate::runtime::latest::{Publisher, Subscriber};
+use crate::runtime::{BufferPool, ListeningSocket, MeshPort, Storage, remote, spawn};
+use crate::shard::{Shard, ShardMessage, ShardParts, StopPhase, StopReport, StopRequest};
+
+/// Everything a shard's thread is given.
+pub(super) struct ShardSetup {
+    pub(super) id: ShardId,
+    pub(super) shards: u16,
+    pub(super) config: Arc<BrokerConfig>,
+    pub(super) data_dir: PathBuf,
+    pub(super) mesh: MeshPort<ShardMessage>,
+    pub(super) images: Subscriber<MetadataImage>,
+    pub(super) role: Role,
+    /// Answered when all executors stand; dropped when one does not.
+    pub(super) begin: remote::ReplyReceiver<()>,
+    pub(super) started: mpsc::Sender<Started>,
+}
+
+pub(super) enum Role {
+    First(Box<FirstShard>),
+    Other(remote::ReplyReceiver<Arc<Found>>),
+}
+
+/// What only shard 0 does: metadata, recovery, and accepting connections.
+pub(super) struct FirstShard {
+    pub(super) cluster_id: String,
+    pub(super) start: BrokerStart,
+    pub(super) publisher: Publisher<MetadataImage>,
+    pub(super) others: Vec<remote::ReplySender<Arc<Found>>>,
+    pub(super) native: ListeningSocket,
+    /// Answered when every shard is ready.
+    pub(super) serve: remote::ReplyReceiver<()>,
+}
+
+/// What shard 0 found on disk, for all shards.
+pub(super) struct Found {
+    image: Arc<MetadataImage>,
+    recovered: Recovered,
+}
+
+/// The one message of each shard about its start.
+pub(super) struct Started {
+    pub(super) shard: ShardId,
+    pub(super) result: Result<(), ShardError>,
+}
+
+/// Why a shard did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    #[error("cannot open the data folder: {0}")]
+    Storage(io::Error),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("shard 0 did not start")]
+    FirstShardFailed,
+}
+
+pub(super) async fn run(setup: ShardSetup) {
+    let ShardSetup {
+        id,
+        shards,
+        config,
+        data_dir,
+        mesh,
+        images,
+        role,
+        begin,
+        started,
+    } = setup;
+    if begin.await.is_err() {
+        return;
+    }
+    let native_options = NativeOptions::from(&*config);
+    let start = async {
+        let storage = Storage::real(data_dir).await.map_err(ShardError::Storage)?;
+        let metrics = Rc::<ShardMetrics>::default();
+        let (found, first) = match role {
+            Role::First(first) => {
+                let (found, first) = begin_broker(&storage, &config, shards, *first).await?;
+                (found, Some(first))
+            }
+            Role::Other(found) => {
+                let found = found.await.map_err(|_| ShardError::FirstShardFailed)?;
+                (found, None)
+            }
+        };
+        // What the listener may hold of frames comes out of the same budget.
+        let memory = config.shard_memory_bytes.as_usize();
+        let pool = BufferPool::new(memory.saturating_sub(native_options.receive_budget));
+        let log = ShardLog::start(
+            storage,
+            pool.clone(),
+            log_options(&config),
+            id,
+            found.recovered.generation,
+        )
+        .await?;
+        let shard = Shard::new(ShardParts {
+            id,
+            shards,
+            broker_id: config.broker_id,
+            mesh,
+            log,
+            pool,
+            metrics,
+            topic_defaults: Arc::new(config.topic_defaults.clone()),
+            mailbox_commands: config.partition_mailbox_commands,
+            mesh_messages: config.shard_mesh_messages,
+        });
+        let image = Arc::clone(&found.image);
+        shard.open_partitions(image, &found.recovered).await;
+        Ok((shard, first))
+    };
+    let (shard, first) = match start.await {
+        Ok(running) => running,
+        Err(error) => {
+            // Nobody listens any more when another shard failed first.
+            let result = Err(error);
+            let _ = started.send(Started { shard: id, result });
+            return;
+        }
+    };
+    let mut stops = shard.serve();
+    shard.follow(images);
+    let listener = NativeListener::start(shard.router(), native_options);
+    let controller = first.map(|first| {
+        shard.host_controller(first.controller.clone());
+        spawn(serve_clients(first.serve, first.native, listener.clone())).detach();
+        spawn(forget_deleted_topics(
+            first.controller.clone(),
+            first.offset,
+        ))
+        .detach();
+        first.controller
+    });
+    let result = Ok(());
+    let _ = started.send(Started { shard: id, result });
+    drop(started);
+
+    while let Some(StopRequest { phase, done }) = stops.recv().await {
+        let stopped = match phase {
+            StopPhase::Connections => {
+                listener.stop().await;
+                Ok(())
+            }
+            StopPhase::Logs => shard.close_logs().await.map_err(ShardError::Log),
+            StopPhase::Exit => match &controller {
+                Some(controller) => controller.close().await.map_err(ShardError::Metadata),
+                None => Ok(()),
+            },
+        };
+        if phase == StopPhase::Exit {
+            shard.end();
+        }
+        let error = stopped.err().map(|error| error.to_string());
+        let _ = done.send(StopReport { shard: id, error });
+        if phase == StopPhase::Exit {
+            return;
+        }
+    }
+}
+
+/// What is left for shard 0 to do once it has found out what there is.
+struct Begun {
+    controller: ControllerHandle,
+    native: ListeningSocket,
+    serve: remote::ReplyReceiver<()>,
+    /// The metadata offset of this start.
+    offset: i64,
+}
+
+/// Reads the metadata, registers this start, replays the journals, and tells the other shards.
+async fn begin_broker(
+    storage: &Storage,
+    config: &BrokerConfig,
+    shards: u16,
+    first: FirstShard,
+) -> Result<(Arc<Found>, Begun), ShardError> {
+    let mut store = MetadataStore::open(
+        storage.clone(),
+        &first.cluster_id,
+        Arc::new(config.topic_defaults.clone()),
+        config.metadata_snapshot_interval_bytes,
+    )
+    .await?;
+    let image = store.start_broker(first.start).await?;
+    let topics = known_topics(&image, config.broker_id);
+    let recovered = recover(storage, &topics).await?;
+    tracing::info!(
+        partitions = topics.partitions.len(),
+        "recovered: {}",
+        recovered.report
+    );
+    let found = Arc::new(Found {
+        image: Arc::clone(&image),
+        recovered,
+    });
+    for other in first.others {
+        // A shard that failed meanwhile has told the broker itself.
+        let _ = other.send(Arc::clone(&found));
+    }
+    let publisher = first.publisher;
+    let controller = ControllerHandle::start(store, Rules::from(config), shards, move |image| {
+        publisher.publish(image);
+    });
+    let begun = Begun {
+        controller,
+        native: first.native,
+        serve: first.serve,
+        offset: image.offset,
+    };
+    Ok((found, begun))
+}
+
+/// Accepts connections once every shard is ready, and until the listener stops.
+async fn serve_clients(
+    serve: remote::ReplyReceiver<()>,
+    native: ListeningSocket,
+    listener: NativeListener,
+) {
+    if serve.await.is_err() {
+        // Another part of the broker did not start.
+        return;
+    }
+    match native.into_listener() {
+        Ok(native) => listener.accept(native).await,
+        Err(error) => tracing::error!(%error, "cannot accept connections"),
+    }
+}
+
+/// The journals that could name the topics deleted before this start mean nothing any more.
+async fn forget_deleted_topics(controller: ControllerHandle, through_offset: i64) {
+    let command = Command::ForgetDeletedTopics { through_offset };
+    if let Err(error) = controller.execute(command).await {
+        tracing::warn!(%error, "deleted topics stay in the metadata until the next start");
+    }
+}
+
+fn known_topics(image: &MetadataImage, broker: BrokerId) -> KnownTopics {
+    let mut known = KnownTopics {
+        deleted: image.deleted_topic_ids().collect(),
+        ..KnownTopics::default()
+    };
+    for topic in image.topics() {
+        for (index, partition) in topic.indexed_partitions() {
+            if partition.replicas.contains(&broker) {
+                let id = TopicPartition {
+                    topic_id: topic.id,
+                    partition: index,
+                };
+                known.partitions.insert(id, topic.partition_folder(index));
+            }
+        }
+    }
+    known
+}
+
+fn log_options(config: &BrokerConfig) -> LogOptions {
+    LogOptions {
+        journal: JournalOptions {
+            file_bytes: config.journal_file_bytes.get(),
+            files: config.journal_files,
+            ..JournalOptions::default()
+        },
+        bypass_bytes: config.journal_bypass_bytes.get(),
+        ..LogOptions::default()
+    }
+}

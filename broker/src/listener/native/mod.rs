@@ -1,0 +1,37 @@
+//! The native dialect: Corelog's own frames on one port.
+//!
+//! `server` has the connections of a core, `connection` one of them, with `receiver` and `sender`
+//! as its two tasks. `request` sends each request to its API's file. What a connection does not
+//! do is decide about partitions: it asks the router and passes on the answers.
+//!
+//! Formats: `protocol/docs/native_wire_format.md`.
+
+mod alter_topic_configs;
+mod api_versions;
+mod batch_end;
+mod close;
+mod connection;
+mod create_topics;
+mod delete_topics;
+mod describe_topics;
+mod fetch;
+mod frame_reader;
+mod hello;
+mod list_offsets;
+mod log_limit;
+mod metadata;
+mod options;
+mod outbox;
+mod produce;
+mod receive_budget;
+mod receiver;
+mod reply_order;
+mod request;
+mod sender;
+mod server;
+mod subscribe;
+mod wake;
+mod watch;
+
+pub use options::NativeOptions;
+pub use server::NativeListener;

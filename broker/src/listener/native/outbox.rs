@@ -1,0 +1,153 @@
+//! What waits to be sent on one connection, in order.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use corelog_protocol::native::messages::{
+    AlterTopicConfigsResponse, ApiVersionsResponse, CreateTopicsResponse, DeleteTopicsResponse,
+    DescribeTopicsResponse, ErrorResponse, FetchResponse, GoodbyePush, HelloResponse,
+    ListOffsetsResponse, MetadataResponse, ProduceResponse, SubscribeResponse, UnsubscribeResponse,
+};
+use corelog_protocol::native::{Encoder, FrameError, FrameKind};
+
+use super::connection::InFlight;
+use crate::partition::{FetchedData, Refusal};
+use crate::runtime::Notify;
+
+/// At or above this many bytes of pushes waiting to be sent, subscriptions do not push. However
+/// much credit a slow reader grants, this is what it holds of the broker's memory, plus one push
+/// per subscription.
+pub(super) const MAX_WAITING_PUSH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Record batches that follow a table, one piece per partition.
+pub(super) type Payload = Vec<FetchedData>;
+
+/// A frame's content.
+pub(super) enum Reply {
+    Hello(HelloResponse),
+    ApiVersions(ApiVersionsResponse),
+    Metadata(MetadataResponse),
+    CreateTopics(CreateTopicsResponse),
+    DeleteTopics(DeleteTopicsResponse),
+    DescribeTopics(DescribeTopicsResponse),
+    AlterTopicConfigs(AlterTopicConfigsResponse),
+    Produce(ProduceResponse),
+    Fetch(FetchResponse, Payload),
+    ListOffsets(ListOffsetsResponse),
+    Subscribe(SubscribeResponse),
+    Unsubscribe(UnsubscribeResponse),
+    /// Records for a subscription.
+    Push(FetchResponse, Payload),
+    Goodbye(GoodbyePush),
+    /// Instead of a response.
+    Error(ErrorResponse),
+}
+
+impl Reply {
+    pub(super) fn error(refusal: Refusal) -> Self {
+        Self::Error(ErrorResponse {
+            code: refusal.code,
+            message: refusal.message.into_owned(),
+        })
+    }
+
+    pub(super) fn payload(&self) -> &[FetchedData] {
+        match self {
+            Self::Fetch(_, payload) | Self::Push(_, payload) => payload,
+            _ => &[],
+        }
+    }
+
+    /// Appends the frame's header and table to `out`.
+    ///
+    /// # Errors
+    /// The reply is above the limits of a frame; `out` is then unchanged.
+    pub(super) fn encode(
+        &self,
+        (api, id): (u16, u32),
+        payload: usize,
+        encoder: &mut Encoder,
+        out: &mut BytesMut,
+    ) -> Result<(), FrameError> {
+        use FrameKind::{Push, Response};
+        match self {
+            Self::Hello(message) => encoder.frame(Response, id, message, payload, out),
+            Self::ApiVersions(message) => encoder.frame(Response, id, message, payload, out),
+            Self::Metadata(message) => encoder.frame(Response, id, message, payload, out),
+            Self::CreateTopics(message) => encoder.frame(Response, id, message, payload, out),
+            Self::DeleteTopics(message) => encoder.frame(Response, id, message, payload, out),
+            Self::DescribeTopics(message) => encoder.frame(Response, id, message, payload, out),
+            Self::AlterTopicConfigs(message) => encoder.frame(Response, id, message, payload, out),
+            Self::Produce(message) => encoder.frame(Response, id, message, payload, out),
+            Self::Fetch(message, _) => encoder.frame(Response, id, message, payload, out),
+            Self::ListOffsets(message) => encoder.frame(Response, id, message, payload, out),
+            Self::Subscribe(message) => encoder.frame(Response, id, message, payload, out),
+            Self::Unsubscribe(message) => encoder.frame(Response, id, message, payload, out),
+            Self::Push(message, _) => encoder.frame(Push, id, message, payload, out),
+            Self::Goodbye(message) => encoder.frame(Push, id, message, payload, out),
+            Self::Error(error) => encoder.error_frame(api, id, error, out),
+        }
+    }
+}
+
+pub(super) struct Outgoing {
+    /// The API that the request named, which an error names again.
+    pub(super) api: u16,
+    pub(super) correlation_id: u32,
+    pub(super) reply: Reply,
+    /// Given back once the bytes are sent. Pushes and last words have none.
+    #[expect(dead_code, reason = "held for what its drop does")]
+    pub(super) in_flight: Option<InFlight>,
+}
+
+#[derive(Default)]
+pub(super) struct Outbox {
+    queue: RefCell<VecDeque<Outgoing>>,
+    push_bytes: Cell<usize>,
+    pushes_sent: Notify,
+}
+
+impl Outbox {
+    pub(super) fn push(&self, outgoing: Outgoing) {
+        self.push_bytes
+            .set(self.push_bytes.get() + push_bytes(&outgoing));
+        self.queue.borrow_mut().push_back(outgoing);
+    }
+
+    /// The next to be sent. Its bytes count as waiting until [`Outbox::note_sent`].
+    pub(super) fn pop(&self) -> Option<Outgoing> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    pub(super) fn note_sent(&self, outgoing: &Outgoing) {
+        let sent = push_bytes(outgoing);
+        if sent > 0 {
+            self.push_bytes.set(self.push_bytes.get() - sent);
+            self.pushes_sent.notify_waiters();
+        }
+    }
+
+    /// Everything that waits to be sent and never will be.
+    pub(super) fn take(&self) -> VecDeque<Outgoing> {
+        self.queue.take()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty()
+    }
+
+    /// Waits until pushes may be added.
+    pub(super) async fn room_for_pushes(&self) {
+        while self.push_bytes.get() >= MAX_WAITING_PUSH_BYTES {
+            self.pushes_sent.notified().await;
+        }
+    }
+}
+
+fn push_bytes(outgoing: &Outgoing) -> usize {
+    match &outgoing.reply {
+        Reply::Push(_, payload) => payload.iter().map(FetchedData::len).sum(),
+        _ => 0,
+    }
+}

@@ -1,0 +1,244 @@
+//! From a request's frame to the work it asks for, and from the work's end to its reply.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use corelog_protocol::ErrorCode;
+use corelog_protocol::native::messages::ApiVersionsRequest;
+use corelog_protocol::native::{ApiKey, DecodeError, Message};
+use futures_util::FutureExt;
+use futures_util::future::{Either, LocalBoxFuture};
+
+use super::close::Close;
+use super::connection::{Connection, InFlight};
+use super::outbox::{Outgoing, Reply};
+use super::receiver::Request;
+use super::reply_order::Ticket;
+use super::server::Server;
+use super::{
+    alter_topic_configs, api_versions, create_topics, delete_topics, describe_topics, fetch,
+    list_offsets, metadata, produce, subscribe,
+};
+use crate::controller::{ControllerError, Outcome};
+use crate::partition::Refusal;
+
+/// How a request ends.
+pub(super) enum Answer {
+    Reply(Reply),
+    /// A reply that keeps the order of its partitions.
+    Ordered(Order, Ticket, Reply),
+    /// The request has no reply.
+    Nothing,
+    /// Produce with acks=0 that failed.
+    Close(Close),
+}
+
+/// Which of the connection's orders a ticket belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Produce,
+    Fetch,
+}
+
+/// A request that has been carried out.
+pub(super) struct Completion {
+    api: u16,
+    correlation_id: u32,
+    in_flight: InFlight,
+    answer: Answer,
+}
+
+impl Completion {
+    /// Queues the reply, and those that it held back.
+    pub(super) fn settle(self, connection: &Connection) {
+        let outgoing = |reply| Outgoing {
+            api: self.api,
+            correlation_id: self.correlation_id,
+            reply,
+            in_flight: Some(self.in_flight),
+        };
+        match self.answer {
+            Answer::Reply(reply) => connection.outbox.push(outgoing(reply)),
+            Answer::Ordered(order, ticket, reply) => {
+                let order = match order {
+                    Order::Produce => &connection.produce_order,
+                    Order::Fetch => &connection.fetch_order,
+                };
+                order
+                    .borrow_mut()
+                    .complete(ticket, outgoing(reply), |reply| {
+                        connection.outbox.push(reply)
+                    });
+            }
+            Answer::Nothing => {}
+            Answer::Close(close) => connection.close(close),
+        }
+    }
+}
+
+impl Request {
+    fn complete(self, answer: Answer) -> Completion {
+        Completion {
+            api: self.header.api,
+            correlation_id: self.header.correlation_id,
+            in_flight: self.in_flight,
+            answer,
+        }
+    }
+}
+
+/// Starts what a request asks for. What must happen in the order of arrival, such as taking a
+/// place in a partition's line, has happened when this returns; the future does the rest. `None`
+/// when there is no rest: the reply, if any, is queued.
+pub(super) fn start(
+    connection: &Rc<Connection>,
+    mut request: Request,
+) -> Option<impl Future<Output = Completion> + use<>> {
+    let answer = match begin(connection, &mut request) {
+        Ok(Begun::UnderWay(work)) => {
+            // The work keeps its own share of what it still needs.
+            request.metadata.clear();
+            request.payload.clear();
+            return Some(work.map(move |answer| request.complete(answer)));
+        }
+        Ok(Begun::Done(answer)) => answer,
+        Err(refusal) => {
+            connection.server.note_error(refusal.code);
+            Answer::Reply(Reply::error(refusal))
+        }
+    };
+    request.complete(answer).settle(connection);
+    connection.sender.wake();
+    None
+}
+
+enum Begun<F> {
+    Done(Answer),
+    UnderWay(F),
+}
+
+/// Where each API is taken up. Produce and Fetch are carried out without a box around them.
+fn begin(
+    connection: &Rc<Connection>,
+    request: &mut Request,
+) -> Result<Begun<impl Future<Output = Answer> + use<>>, Refusal> {
+    let Some(api) = request.header.api_key() else {
+        return Err(Refusal::new(
+            ErrorCode::UnsupportedVersion,
+            format!(
+                "there is no API {}; ApiVersions lists those that there are",
+                request.header.api
+            ),
+        ));
+    };
+    if api == ApiKey::Produce {
+        let work = produce::start(connection, request)?;
+        return Ok(Begun::UnderWay(Either::Left(work)));
+    }
+    // Only a produce keeps what it received.
+    request.charge = None;
+    if !request.payload.is_empty() {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "{api} has no payload, found {} bytes",
+                request.payload.len()
+            ),
+        ));
+    }
+    let server = &connection.server;
+    let router = server.router.clone();
+    let boxed: LocalBoxFuture<'static, Answer> = match api {
+        ApiKey::Produce | ApiKey::Fetch => {
+            let work = fetch::start(connection, request)?;
+            return Ok(Begun::UnderWay(Either::Right(Either::Left(work))));
+        }
+        ApiKey::Subscribe => return subscribe::subscribe(connection, request).map(Begun::Done),
+        ApiKey::SubscribeCredit => return subscribe::credit(connection, request).map(Begun::Done),
+        ApiKey::Unsubscribe => return subscribe::unsubscribe(connection, request).map(Begun::Done),
+        ApiKey::ApiVersions => {
+            decode::<ApiVersionsRequest>(request)?;
+            return Ok(Begun::Done(Answer::Reply(Reply::ApiVersions(
+                api_versions::answer(),
+            ))));
+        }
+        ApiKey::Metadata => {
+            let metadata = metadata::answer(&router, decode(request)?);
+            return Ok(Begun::Done(Answer::Reply(Reply::Metadata(metadata))));
+        }
+        ApiKey::ListOffsets => {
+            let answer = list_offsets::answer(Rc::clone(server), decode(request)?);
+            answer
+                .map(|reply| Answer::Reply(Reply::ListOffsets(reply)))
+                .boxed_local()
+        }
+        ApiKey::DescribeTopics => {
+            let answer = describe_topics::answer(router, decode(request)?);
+            answer
+                .map(|reply| Answer::Reply(Reply::DescribeTopics(reply)))
+                .boxed_local()
+        }
+        ApiKey::CreateTopics => {
+            let answer = create_topics::answer(router, decode(request)?);
+            change(server, answer, Reply::CreateTopics)
+        }
+        ApiKey::DeleteTopics => {
+            let answer = delete_topics::answer(router, decode(request)?);
+            change(server, answer, Reply::DeleteTopics)
+        }
+        ApiKey::AlterTopicConfigs => {
+            let answer = alter_topic_configs::answer(router, decode(request)?);
+            change(server, answer, Reply::AlterTopicConfigs)
+        }
+        ApiKey::Hello => {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "Hello is the first frame of a connection and comes once",
+            ));
+        }
+        ApiKey::Goodbye => {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "Goodbye is the broker's; a client closes its connection",
+            ));
+        }
+    };
+    Ok(Begun::UnderWay(Either::Right(Either::Right(boxed))))
+}
+
+/// A request to the controller, which may be refused as a whole.
+fn change<T: 'static>(
+    server: &Rc<Server>,
+    answer: impl Future<Output = Result<T, Refusal>> + 'static,
+    reply: fn(T) -> Reply,
+) -> LocalBoxFuture<'static, Answer> {
+    let server = Rc::clone(server);
+    let answer = async move {
+        Answer::Reply(match answer.await {
+            Ok(response) => reply(response),
+            Err(refusal) => {
+                server.note_error(refusal.code);
+                Reply::error(refusal)
+            }
+        })
+    };
+    answer.boxed_local()
+}
+
+/// Why a command to the controller has no outcome of its own.
+pub(super) fn wrong_outcome(outcome: Result<Outcome, ControllerError>) -> Refusal {
+    match outcome {
+        Err(error) => Refusal::new(error.code(), error.to_string()),
+        Ok(outcome) => unreachable!("the controller answers a command with its kind: {outcome:?}"),
+    }
+}
+
+/// Reads a request's table.
+pub(super) fn decode<M: Message>(request: &Request) -> Result<M, Refusal> {
+    M::decode(&request.metadata).map_err(refuse)
+}
+
+/// What a peer is told about a request that cannot be read.
+pub(super) fn refuse(error: DecodeError) -> Refusal {
+    Refusal::new(ErrorCode::InvalidRequest, error.to_string())
+}

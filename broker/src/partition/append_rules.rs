@@ -1,0 +1,164 @@
+//! What a leader checks of a produce before it appends: the batches against the topic's rules.
+//!
+//! Headers only. Records are decoded for compacted topics alone, whose records must have keys;
+//! everywhere else the bytes stay as they came.
+
+use corelog_protocol::record::{BatchError, BatchView, split_batches};
+use corelog_protocol::{ErrorCode, Timestamp, TimestampType};
+
+use super::request::Refusal;
+
+/// What one batch for a compacted topic may hold once it is decompressed. A larger one is refused:
+/// a small batch can name any size.
+const MAX_DECOMPRESSED_BYTES: usize = 32 << 20;
+
+/// The rules of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AppendRules {
+    /// `max.message.bytes`: the largest batch, in bytes.
+    pub(crate) max_batch_bytes: usize,
+    /// `message.timestamp.type`.
+    pub(crate) timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how far behind the broker's clock a record may be.
+    pub(crate) timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far ahead of the broker's clock a record may be.
+    pub(crate) timestamp_after_max_ms: i64,
+    /// `cleanup.policy` holds `compact`: every record needs a key.
+    pub(crate) compacted: bool,
+}
+
+/// Batches that may be appended as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CheckedBatches {
+    pub(crate) records: u64,
+    /// The time to stamp on each batch, when that is the leader's to do.
+    pub(crate) append_time: Option<Timestamp>,
+}
+
+impl AppendRules {
+    /// Checks every batch of `payload`. One bad batch refuses them all, so that a produce is
+    /// appended whole or not at all.
+    pub(crate) fn check(&self, payload: &[u8], now: Timestamp) -> Result<CheckedBatches, Refusal> {
+        let mut records = 0;
+        for batch in split_batches(payload) {
+            let batch = batch.map_err(refuse_batch)?;
+            self.check_batch(&batch, now)?;
+            records += u64::from(batch.record_count());
+        }
+        if records == 0 {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRecord,
+                "the produce holds no record batch",
+            ));
+        }
+        Ok(CheckedBatches {
+            records,
+            append_time: (self.timestamp_type == TimestampType::LogAppendTime).then_some(now),
+        })
+    }
+
+    fn check_batch(&self, batch: &BatchView<'_>, now: Timestamp) -> Result<(), Refusal> {
+        // Before the CRC: the largest batches are the dearest to check.
+        if batch.size_in_bytes() > self.max_batch_bytes {
+            return Err(Refusal::new(
+                ErrorCode::MessageTooLarge,
+                format!(
+                    "a batch of {} bytes is larger than max.message.bytes={}",
+                    batch.size_in_bytes(),
+                    self.max_batch_bytes
+                ),
+            ));
+        }
+        batch.validate().map_err(refuse_batch)?;
+        if batch.is_transactional() {
+            return Err(Refusal::new(
+                ErrorCode::InvalidTxnState,
+                "the batch belongs to a transaction, and no transaction is open",
+            ));
+        }
+        if let Some(producer_id) = batch.producer_id() {
+            // Taking it would promise a check for duplicates that nobody makes.
+            return Err(Refusal::new(
+                ErrorCode::UnknownProducerId,
+                format!("producer id {producer_id} was not given out by this cluster"),
+            ));
+        }
+        if self.timestamp_type == TimestampType::CreateTime {
+            self.check_timestamps(batch, now)?;
+        }
+        if self.compacted {
+            refuse_missing_keys(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Records without a timestamp pass, as in Kafka.
+    fn check_timestamps(&self, batch: &BatchView<'_>, now: Timestamp) -> Result<(), Refusal> {
+        let (first, last) = (batch.base_timestamp(), batch.max_timestamp());
+        if first != Timestamp::NONE
+            && first < now.saturating_add(self.timestamp_before_max_ms.saturating_neg())
+        {
+            return Err(Refusal::new(
+                ErrorCode::InvalidTimestamp,
+                format!(
+                    "timestamp {first} is more than message.timestamp.before.max.ms={} before the broker's {now}",
+                    self.timestamp_before_max_ms
+                ),
+            ));
+        }
+        if last > now.saturating_add(self.timestamp_after_max_ms) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidTimestamp,
+                format!(
+                    "timestamp {last} is more than message.timestamp.after.max.ms={} after the broker's {now}",
+                    self.timestamp_after_max_ms
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn refuse_missing_keys(batch: &BatchView<'_>) -> Result<(), Refusal> {
+    let mut decompressed = Vec::new();
+    let records = batch
+        .records(&mut decompressed, MAX_DECOMPRESSED_BYTES)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidRecord, error.to_string()))?;
+    for (index, record) in records.enumerate() {
+        let record = record.map_err(|error| {
+            Refusal::new(
+                ErrorCode::InvalidRecord,
+                format!("record {index} cannot be read: {error}"),
+            )
+        })?;
+        if record.key.is_none() {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRecord,
+                format!("record {index} has no key, and the topic is compacted"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Kafka's clients retry CORRUPT_MESSAGE, so only damage on the way gets it; a batch that was
+/// built wrong would be wrong again.
+fn refuse_batch(error: BatchError) -> Refusal {
+    let code = match error {
+        BatchError::Truncated { .. }
+        | BatchError::Length { .. }
+        | BatchError::Magic { .. }
+        | BatchError::OffsetRange { .. }
+        | BatchError::Crc { .. } => ErrorCode::CorruptMessage,
+        BatchError::UnknownCodec { .. } => ErrorCode::UnsupportedCompressionType,
+        BatchError::Timestamps { .. } => ErrorCode::InvalidTimestamp,
+        BatchError::Count { .. }
+        | BatchError::Empty
+        | BatchError::CountBeyondBytes { .. }
+        | BatchError::Control
+        | BatchError::LogAppendTime
+        | BatchError::DeleteHorizon
+        | BatchError::Producer { .. } => ErrorCode::InvalidRecord,
+    };
+    Refusal::new(code, error.to_string())
+}

@@ -1,0 +1,50 @@
+//! The partitions that one shard owns.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::log::TopicPartition;
+use crate::partition::{Partition, Refusal};
+
+#[derive(Clone)]
+pub(super) enum Slot {
+    Open(Rc<Partition>),
+    /// The partition is this shard's, but its files cannot be trusted or opened. It is neither
+    /// led nor read; everyone who asks is told why.
+    Unusable(Refusal),
+}
+
+#[derive(Default)]
+pub(super) struct Partitions {
+    slots: RefCell<HashMap<TopicPartition, Slot>>,
+}
+
+impl Partitions {
+    pub(super) fn get(&self, id: TopicPartition) -> Option<Slot> {
+        self.slots.borrow().get(&id).cloned()
+    }
+
+    pub(super) fn insert(&self, id: TopicPartition, slot: Slot) {
+        self.slots.borrow_mut().insert(id, slot);
+    }
+
+    pub(super) fn remove(&self, id: TopicPartition) -> Option<Slot> {
+        self.slots.borrow_mut().remove(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    pub(super) fn open(&self) -> Vec<Rc<Partition>> {
+        self.slots
+            .borrow()
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Open(partition) => Some(Rc::clone(partition)),
+                Slot::Unusable(_) => None,
+            })
+            .collect()
+    }
+}

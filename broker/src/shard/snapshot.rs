@@ -1,0 +1,79 @@
+//! One shard's numbers at one moment, for the control thread.
+
+use super::state::ShardState;
+use crate::metrics::ShardSnapshot;
+
+impl ShardState {
+    /// What the shard counts itself, and what its log and its buffers know.
+    pub(super) fn snapshot(&self) -> ShardSnapshot {
+        let log = self.log.stats();
+        let mut snapshot = self.metrics.snapshot(self.id);
+        snapshot.counters.extend([
+            (
+                "journal_groups",
+                "Groups of appends written to the commit journal.",
+                log.journal_groups,
+            ),
+            (
+                "journal_bytes",
+                "Bytes written to the commit journal, padding included.",
+                log.journal_bytes,
+            ),
+            (
+                "journal_flushes",
+                "Flushes of the commit journal.",
+                log.journal_flushes,
+            ),
+            (
+                "journal_flush_microseconds",
+                "Time that flushes of the commit journal took.",
+                log.journal_flush_micros,
+            ),
+            (
+                "segment_bytes_written",
+                "Bytes written from memory to segments.",
+                log.segment_bytes,
+            ),
+            (
+                "bypass_bytes",
+                "Bytes that went straight to segments instead of through the journal.",
+                log.bypass_bytes,
+            ),
+            ("checkpoints", "Checkpoints written.", log.checkpoints),
+            (
+                "log_read_bytes",
+                "Bytes read from segments.",
+                log.read_bytes,
+            ),
+            (
+                "log_cached_read_bytes",
+                "Bytes served from memory.",
+                log.cached_read_bytes,
+            ),
+        ]);
+        snapshot.gauges.extend([
+            (
+                "journal_files_in_use",
+                "Journal files with groups that no checkpoint covers.",
+                log.journal_files_in_use,
+            ),
+            (
+                "journal_flush_max_microseconds",
+                "The longest flush of the commit journal since the start.",
+                log.journal_flush_max_micros,
+            ),
+            (
+                "memory_bytes",
+                "Memory taken from the shard's buffer pool.",
+                self.pool.in_use() as u64,
+            ),
+            (
+                "memory_budget_bytes",
+                "The bound on the shard's buffer pool.",
+                self.pool.budget() as u64,
+            ),
+        ]);
+        snapshot.failure = self.log.failure().map(|failure| failure.to_string());
+        snapshot
+    }
+}

@@ -1,0 +1,58 @@
+//! Managing topics.
+
+use std::time::Duration;
+
+use corelog_protocol::ErrorCode;
+use thiserror::Error;
+
+use super::RequestError;
+
+/// An admin call that failed, as a whole or for one topic.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// The broker refused it for one topic.
+    #[error("{topic}: {code}: {message}")]
+    Topic {
+        /// The topic's name, or its id where it was named by id.
+        topic: String,
+        /// Kafka's error code.
+        code: ErrorCode,
+        /// The broker's words.
+        message: String,
+    },
+    /// No answer within `default.api.timeout.ms`.
+    #[error("{action} took longer than {} ms: {reason}", .waited.as_millis())]
+    Timeout {
+        /// What was being done.
+        action: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+        /// What the last attempt met.
+        reason: String,
+    },
+    /// The request as a whole failed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The broker's answer does not fit the question.
+    #[error("the broker's answer to {action} misses {what}")]
+    IncompleteAnswer {
+        /// What was being done.
+        action: &'static str,
+        /// What should have been there.
+        what: String,
+    },
+}
+
+impl AdminError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Topic { code, .. } => code.is_retriable(),
+            Self::Timeout { .. } => true,
+            Self::Request(error) => error.is_retriable(),
+            Self::IncompleteAnswer { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! A batch: open while it fills, sealed from then on, and split where it turns out too large.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corelog_protocol::Timestamp;
+use corelog_protocol::record::{BatchBuilder, BatchView, Header, MAX_BATCH_BYTES};
+use tokio::time::Instant;
+
+use super::delivery::{Completion, Delivery, Written};
+use super::memory::{Memory, Reservation};
+use crate::config::ProducerSettings;
+use crate::error::ProduceError;
+use crate::record::{ProducerRecord, TopicPartition};
+
+pub(super) struct OpenBatch {
+    pub(super) number: u64,
+    builder: Box<BatchBuilder>,
+    pub(super) completion: Completion,
+    pub(super) opened: Instant,
+    reservation: Reservation,
+    /// Its time to linger is over: it leaves as soon as it can, with whatever joins until then.
+    pub(super) due: bool,
+}
+
+/// Why no batch was opened.
+pub(super) enum NotOpened {
+    WantsMemory(usize),
+    Refused(ProduceError),
+}
+
+/// A batch that takes no more records.
+pub(super) struct SealedBatch {
+    number: u64,
+    /// The index of its first record in the batch that it was split from; 0 for a whole one.
+    first: u32,
+    /// None while someone makes them, outside the lane's lock.
+    pub(super) bytes: Option<Bytes>,
+    pub(super) records: u32,
+    pub(super) completion: Completion,
+    pub(super) opened: Instant,
+    /// How often it was sent.
+    pub(super) attempts: u32,
+    /// What the last attempt met.
+    pub(super) last_failure: Option<String>,
+    /// Shared by the parts of one batch.
+    reservation: Arc<Reservation>,
+}
+
+/// A full batch whose bytes are still to be made: compression and CRC happen outside the lane's lock.
+pub(super) struct Unfinished {
+    number: u64,
+    builder: Box<BatchBuilder>,
+}
+
+impl OpenBatch {
+    pub(super) fn with_record(
+        number: u64,
+        partition: &TopicPartition,
+        record: &ProducerRecord<'_>,
+        timestamp: Timestamp,
+        settings: &ProducerSettings,
+        memory: &Memory,
+        granted: &mut Option<Reservation>,
+    ) -> Result<(Self, Delivery), NotOpened> {
+        let builder = Box::new(BatchBuilder::new(
+            settings.compression,
+            settings.batch_bytes,
+        ));
+        let size = size_after(&builder, timestamp, record);
+        check_size(size, settings, memory).map_err(NotOpened::Refused)?;
+        let wanted = memory.rounded(size);
+        let reservation = granted
+            .take_if(|granted| granted.bytes() >= wanted)
+            .or_else(|| memory.try_reserve(wanted))
+            .ok_or(NotOpened::WantsMemory(wanted))?;
+        let mut open = Self {
+            number,
+            builder,
+            completion: Completion::new(partition.clone()),
+            opened: Instant::now(),
+            reservation,
+            due: settings.linger.is_zero(),
+        };
+        let delivery = open.append(record, timestamp).map_err(NotOpened::Refused)?;
+        Ok((open, delivery))
+    }
+
+    /// Bytes so far, uncompressed.
+    pub(super) fn size(&self) -> usize {
+        self.builder.size()
+    }
+
+    pub(super) fn size_after(&self, timestamp: Timestamp, record: &ProducerRecord<'_>) -> usize {
+        size_after(&self.builder, timestamp, record)
+    }
+
+    /// Reserves memory for a batch that grows to `size`, or says how much is wanted.
+    pub(super) fn make_room(
+        &mut self,
+        size: usize,
+        memory: &Memory,
+        granted: &mut Option<Reservation>,
+    ) -> Result<(), usize> {
+        if size <= self.reservation.bytes() {
+            return Ok(());
+        }
+        if let Some(granted) = granted.take() {
+            self.reservation.absorb(granted);
+        }
+        let wanted = memory
+            .rounded(size)
+            .saturating_sub(self.reservation.bytes());
+        match memory.try_reserve(wanted) {
+            Some(more) => {
+                self.reservation.absorb(more);
+                Ok(())
+            }
+            None => Err(wanted),
+        }
+    }
+
+    pub(super) fn append(
+        &mut self,
+        record: &ProducerRecord<'_>,
+        timestamp: Timestamp,
+    ) -> Result<Delivery, ProduceError> {
+        let index = self
+            .builder
+            .append(timestamp, record.key, record.value, record.headers)
+            .map_err(|error| ProduceError::Unencodable {
+                reason: error.to_string(),
+            })?;
+        let index = u32::try_from(index).expect("offset deltas count from 0");
+        Ok(Delivery::new(self.completion.outcome(), index, timestamp))
+    }
+
+    pub(super) fn seal(self) -> (SealedBatch, Unfinished) {
+        let sealed = SealedBatch {
+            number: self.number,
+            first: 0,
+            bytes: None,
+            records: self.builder.record_count(),
+            completion: self.completion,
+            opened: self.opened,
+            attempts: 0,
+            last_failure: None,
+            reservation: Arc::new(self.reservation),
+        };
+        let unfinished = Unfinished {
+            number: self.number,
+            builder: self.builder,
+        };
+        (sealed, unfinished)
+    }
+}
+
+impl Unfinished {
+    /// Compresses the records and computes the CRC.
+    pub(super) fn finish(mut self) -> (u64, Bytes) {
+        (self.number, self.builder.finish(None))
+    }
+}
+
+impl SealedBatch {
+    pub(super) fn is(&self, number: u64) -> bool {
+        self.number == number
+    }
+
+    /// What batches and their parts are ordered by.
+    pub(super) fn place(&self) -> (u64, u32) {
+        (self.number, self.first)
+    }
+
+    /// Gives the memory back and tells every record's sender what became of it.
+    pub(super) fn settle(self, result: Result<Written, ProduceError>) {
+        drop(self.reservation);
+        self.completion.settle(result);
+    }
+
+    /// Makes two batches of one that has several records. The records' deliveries follow their part.
+    pub(super) fn split(self, bytes: &Bytes) -> Vec<Self> {
+        let (batch, _) = BatchView::parse(bytes).expect("this producer built it");
+        let compression = batch.compression().expect("this producer built it");
+        let mut scratch = Vec::new();
+        let records = batch
+            .records(&mut scratch, MAX_BATCH_BYTES)
+            .expect("this producer built it");
+        let half = self.records.div_ceil(2);
+        let mut builders = [
+            BatchBuilder::new(compression, bytes.len() / 2),
+            BatchBuilder::new(compression, bytes.len() / 2),
+        ];
+        for (index, record) in (0..).zip(records) {
+            let record = record.expect("this producer built it");
+            let headers: Vec<Header<'_>> = record.headers.collect();
+            builders[usize::from(index >= half)]
+                .append(record.timestamp, record.key, record.value, &headers)
+                .expect("half a batch is smaller than the batch");
+        }
+        let partition = self.completion.partition();
+        let parts: Vec<Self> = builders
+            .iter_mut()
+            .zip([0, half])
+            .filter(|(builder, _)| !builder.is_empty())
+            .map(|(builder, first)| Self {
+                number: self.number,
+                first: self.first + first,
+                records: builder.record_count(),
+                bytes: Some(builder.finish(None)),
+                completion: Completion::new(partition.clone()),
+                opened: self.opened,
+                attempts: 0,
+                last_failure: None,
+                reservation: Arc::clone(&self.reservation),
+            })
+            .collect();
+        let first = self.first;
+        self.completion.split(
+            parts
+                .iter()
+                .map(|part| (part.first - first, &part.completion)),
+        );
+        parts
+    }
+}
+
+fn size_after(builder: &BatchBuilder, timestamp: Timestamp, record: &ProducerRecord<'_>) -> usize {
+    builder.estimated_size_after(timestamp, record.key, record.value, record.headers)
+}
+
+/// A record that can never be sent is refused at once.
+fn check_size(
+    size: usize,
+    settings: &ProducerSettings,
+    memory: &Memory,
+) -> Result<(), ProduceError> {
+    for (setting, limit) in [
+        ("max.request.size", settings.max_request_bytes),
+        ("buffer.memory", memory.limit()),
+    ] {
+        if size > limit {
+            return Err(ProduceError::RecordTooLarge {
+                size,
+                limit,
+                setting,
+            });
+        }
+    }
+    Ok(())
+}

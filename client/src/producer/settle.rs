@@ -1,0 +1,237 @@
+//! Acts on a request's answer: acknowledges batches, sends them again, splits them or gives them up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use corelog_protocol::native::{ProducePartitionResponse, ProduceResponse};
+use corelog_protocol::{Acks, ErrorCode};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::batch::SealedBatch;
+use super::delivery::Written;
+use super::lane::Lane;
+use super::node::{Answer, NodeQueue, Shipped};
+use super::shared::Shared;
+use crate::backoff::wait_after;
+use crate::cluster::Node;
+use crate::error::{ProduceError, RequestError, words};
+
+/// Acts on the answer for every batch of a request.
+pub(super) fn settle(answer: Answer, queue: &Arc<NodeQueue>, shared: &Arc<Shared>) {
+    let Answer { shipped, result } = answer;
+    match result {
+        Ok(response) if shared.settings.acks == Acks::None => {
+            debug_assert!(response.partitions.is_empty(), "acks=0 has no answer");
+            for part in shipped {
+                let written = Written {
+                    base_offset: None,
+                    log_append_time: None,
+                };
+                acknowledge(part, written, shared);
+            }
+        }
+        Ok(response) => settle_each(shipped, response, queue, shared),
+        Err(RequestError::Connection(error)) => {
+            for part in shipped {
+                retry(part, error.to_string(), None, shared);
+            }
+            shared.want_metadata();
+        }
+        Err(RequestError::Broker { code, message, .. }) => {
+            for part in shipped {
+                refuse(part, code, message.clone(), queue, shared);
+            }
+        }
+    }
+}
+
+fn settle_each(
+    shipped: Vec<Shipped>,
+    response: ProduceResponse,
+    queue: &Arc<NodeQueue>,
+    shared: &Arc<Shared>,
+) {
+    let mut answers: Vec<Option<ProducePartitionResponse>> =
+        response.partitions.into_iter().map(Some).collect();
+    for (position, part) in shipped.into_iter().enumerate() {
+        let wanted = (part.route.topic_id, part.lane.partition().partition);
+        let is_mine = |answer: &Option<ProducePartitionResponse>| {
+            answer
+                .as_ref()
+                .is_some_and(|answer| (answer.topic_id, answer.partition) == wanted)
+        };
+        // Brokers answer in the order of the request; it is not promised.
+        let place = if answers.get(position).is_some_and(is_mine) {
+            Some(position)
+        } else {
+            answers.iter().position(is_mine)
+        };
+        let Some(answer) = place.and_then(|place| answers[place].take()) else {
+            retry(
+                part,
+                "the broker's answer leaves it out".to_owned(),
+                None,
+                shared,
+            );
+            continue;
+        };
+        if let Some(hint) = answer.hint {
+            let node = Node {
+                broker: hint.broker,
+                shard: hint.shard,
+            };
+            shared.reroute(&part.lane, node, &part.route);
+        }
+        if answer.error == ErrorCode::None {
+            let written = Written {
+                base_offset: Some(answer.base_offset),
+                log_append_time: answer.log_append_time,
+            };
+            acknowledge(part, written, shared);
+        } else {
+            let message = words(answer.error, answer.error_message);
+            refuse(part, answer.error, message, queue, shared);
+        }
+    }
+}
+
+fn acknowledge(part: Shipped, written: Written, shared: &Arc<Shared>) {
+    shared.metrics.batches.add(1);
+    shared.metrics.records.add(u64::from(part.batch.records));
+    shared.metrics.bytes.add(part.bytes.len() as u64);
+    part.lane.settled(part.batch.completion.outcome());
+    part.batch.settle(Ok(written));
+    shared.list(&part.lane);
+}
+
+/// The broker answered with an error: again later, or never.
+fn refuse(
+    part: Shipped,
+    code: ErrorCode,
+    message: String,
+    queue: &Arc<NodeQueue>,
+    shared: &Arc<Shared>,
+) {
+    if leader_is_elsewhere(code) {
+        part.lane.forget_route(queue);
+        shared.want_metadata();
+    }
+    if code == ErrorCode::MessageTooLarge && part.batch.records > 1 {
+        split(part, shared);
+        return;
+    }
+    if code.is_retriable() {
+        retry(part, format!("{code}: {message}"), Some(code), shared);
+        return;
+    }
+    warn!(partition = %part.lane.partition(), %code, message, "a batch was refused");
+    let error = ProduceError::Broker {
+        partition: part.lane.partition().clone(),
+        code,
+        message,
+    };
+    give_up(part.lane, part.batch, error, shared);
+}
+
+/// The topic takes no batch this large: its records go in two.
+fn split(part: Shipped, shared: &Arc<Shared>) {
+    let Shipped {
+        lane, batch, bytes, ..
+    } = part;
+    debug!(
+        partition = %lane.partition(),
+        bytes = bytes.len(),
+        records = batch.records,
+        "a batch is too large for its topic and is split"
+    );
+    shared.metrics.retries.add(1);
+    let outcome = Arc::clone(batch.completion.outcome());
+    let parts = batch.split(&bytes);
+    lane.take_back_parts(&outcome, parts, bytes.len());
+    shared.list(&lane);
+}
+
+fn leader_is_elsewhere(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::NotLeaderOrFollower
+            | ErrorCode::LeaderNotAvailable
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::UnknownLeaderEpoch
+            | ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::ReplicaNotAvailable
+            | ErrorCode::KafkaStorageError
+    )
+}
+
+/// Puts a batch back for another attempt, as long as `retries` and `delivery.timeout.ms` allow.
+fn retry(mut part: Shipped, failure: String, code: Option<ErrorCode>, shared: &Arc<Shared>) {
+    let settings = &shared.settings;
+    let age = part.batch.opened.elapsed();
+    if part.batch.attempts > settings.retries || age >= settings.delivery_timeout {
+        let error = match code {
+            Some(code) if part.batch.attempts > settings.retries => ProduceError::Broker {
+                partition: part.lane.partition().clone(),
+                code,
+                message: failure,
+            },
+            _ => timeout(&part.lane, &part.batch, Some(failure)),
+        };
+        give_up(part.lane, part.batch, error, shared);
+        return;
+    }
+    debug!(
+        partition = %part.lane.partition(),
+        attempts = part.batch.attempts,
+        failure,
+        "a batch goes again"
+    );
+    shared.metrics.retries.add(1);
+    let wait = wait_after(
+        settings.connection.retry_backoff,
+        part.batch.attempts.saturating_sub(1),
+    );
+    part.batch.last_failure = Some(failure);
+    let Shipped { lane, batch, .. } = part;
+    lane.take_back(batch, wait);
+    list_later(lane, wait, shared);
+}
+
+/// Fails a batch for good; the lane goes on with the next.
+pub(super) fn give_up(
+    lane: Arc<Lane>,
+    batch: SealedBatch,
+    error: ProduceError,
+    shared: &Arc<Shared>,
+) {
+    shared.metrics.errors.add(u64::from(batch.records));
+    lane.settled(batch.completion.outcome());
+    batch.settle(Err(error));
+    shared.list(&lane);
+}
+
+/// The error of a batch whose time is over.
+pub(super) fn timeout(lane: &Lane, batch: &SealedBatch, failure: Option<String>) -> ProduceError {
+    ProduceError::DeliveryTimeout {
+        partition: lane.partition().clone(),
+        attempts: batch.attempts,
+        waited: batch.opened.elapsed(),
+        reason: failure
+            .or_else(|| batch.last_failure.clone())
+            .unwrap_or_else(|| "it was never sent".to_owned()),
+    }
+}
+
+/// Lists a lane once its wait is over.
+fn list_later(lane: Arc<Lane>, wait: Duration, shared: &Arc<Shared>) {
+    let shared = Arc::downgrade(shared);
+    let at = Instant::now() + wait;
+    tokio::spawn(async move {
+        tokio::time::sleep_until(at).await;
+        if let Some(shared) = shared.upgrade() {
+            shared.list(&lane);
+        }
+    });
+}

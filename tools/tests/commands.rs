@@ -1,0 +1,142 @@
+//! What each command prints and how it ends, against a real broker.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+
+use std::process::Output;
+
+use harness::{BrokerProcess, Producing};
+use serde_json::Value;
+
+fn json(output: &[u8]) -> Value {
+    serde_json::from_slice(output).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn produce(broker: &BrokerProcess, arguments: &[&str], input: &str) -> Vec<String> {
+    let arguments = [&["produce"], arguments].concat();
+    let mut producing = Producing::start(broker.corelog(&arguments));
+    producing.feed(input.as_bytes());
+    producing.finish()
+}
+
+#[test]
+fn a_topic_lives_from_create_to_delete() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::start(folder.path());
+    let create = [
+        "topic",
+        "create",
+        "orders",
+        "--partitions",
+        "3",
+        "--config",
+        "durability=written",
+        "--format",
+        "json",
+    ];
+    let created = json(&broker.run(&create));
+    assert_eq!(created["partitions"], 3);
+
+    let again = broker.output(&create);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("TOPIC_ALREADY_EXISTS"));
+    broker.run(&["topic", "create", "orders", "--if-not-exists"]);
+
+    let listed = json(&broker.run(&["topic", "list", "--format", "json"]));
+    assert_eq!(listed[0]["name"], "orders");
+    assert_eq!(listed[0]["durability"], "written");
+    assert_eq!(listed[0]["id"], created["id"]);
+
+    broker.run(&["topic", "alter", "orders", "--set", "retention.ms=60000"]);
+    let wrong = broker.output(&["topic", "alter", "orders", "--set", "retention.ms=soon"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(
+        stderr(&wrong).contains("INVALID_CONFIG"),
+        "{}",
+        stderr(&wrong)
+    );
+
+    produce(&broker, &["orders", "--partition", "2"], "one\ntwo\n");
+    let describe = ["topic", "describe", "orders", "--format", "json"];
+    let described = json(&broker.run(&describe));
+    let partition = &described[0]["partitions"][2];
+    assert_eq!(partition["high_watermark"], 2);
+    let configs = described[0]["configs"].as_array().unwrap();
+    let retention = configs
+        .iter()
+        .find(|config| config["name"] == "retention.ms")
+        .unwrap();
+    assert_eq!(retention["value"], "60000");
+    assert_eq!(retention["source"], "topic");
+
+    let deleted = broker.output(&["topic", "delete", "orders", "absent"]);
+    assert_eq!(deleted.status.code(), Some(1), "one of the two failed");
+    assert_eq!(deleted.stdout, b"deleted orders\n");
+    assert!(stderr(&deleted).contains("absent: UNKNOWN_TOPIC_OR_PARTITION"));
+    assert_eq!(broker.run(&["topic", "list", "--format", "json"]), b"[]\n");
+}
+
+#[test]
+fn lines_are_read_from_the_place_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::start(folder.path());
+    broker.run(&["topic", "create", "orders", "--partitions", "2"]);
+    let acknowledged = produce(&broker, &["orders", "--partition", "1"], "a\nb\nc\nd\n");
+    assert_eq!(acknowledged, ["1\t0", "1\t1", "1\t2", "1\t3"]);
+    let consume = |arguments: &[&str]| {
+        let arguments = [&["consume", "orders", "--exit-at-end"], arguments].concat();
+        String::from_utf8(broker.run(&arguments)).unwrap()
+    };
+    assert_eq!(consume(&[]), "a\nb\nc\nd\n");
+    assert_eq!(consume(&["--partition", "0"]), "");
+    assert_eq!(consume(&["--from", "2", "--partition", "1"]), "c\nd\n");
+    assert_eq!(consume(&["--from", "end"]), "");
+    assert_eq!(
+        consume(&["--from", "@0", "--max-messages", "3"]),
+        "a\nb\nc\n"
+    );
+    assert_eq!(consume(&["--from", "@99999999999999"]), "");
+    let beyond = ["consume", "orders", "--partition", "1", "--from", "9"];
+    let beyond = broker.output(&beyond);
+    assert_eq!(beyond.status.code(), Some(1));
+    assert!(stderr(&beyond).contains("offset 9 is not in the log"));
+}
+
+#[test]
+fn keys_are_split_from_lines_and_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::start(folder.path());
+    broker.run(&["topic", "create", "orders", "--partitions", "8"]);
+    let arguments = ["orders", "--key-separator", ": ", "--compression", "lz4"];
+    let input = "foobar: 1\nfoobar: 2\n21: 3\n";
+    let acknowledged = produce(&broker, &arguments, input);
+    // murmur2("foobar") and murmur2("21") of Kafka's own tests, sign bit cleared, modulo 8.
+    assert_eq!(acknowledged, ["6\t0", "6\t1", "4\t0"]);
+    let consume = ["consume", "orders", "--exit-at-end", "--print-key"];
+    let output = String::from_utf8(broker.run(&consume)).unwrap();
+    let mut lines: Vec<&str> = output.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["21\t3", "foobar\t1", "foobar\t2"]);
+}
+
+#[test]
+fn what_does_not_exist_is_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::start(folder.path());
+    for arguments in [&["produce", "absent"], &["consume", "absent"]] {
+        let output = broker.output(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("absent: UNKNOWN_TOPIC_OR_PARTITION"),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let wrong = broker.output(&["topic", "list", "-X", "linger.ms=5"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("linger.ms"));
+}

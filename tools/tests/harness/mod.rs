@@ -1,0 +1,159 @@
+//! A real broker process, and the `corelog` binary against it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+/// A broker in its own process. Dropping it kills it.
+pub(crate) struct BrokerProcess {
+    data_dir: PathBuf,
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl BrokerProcess {
+    pub(crate) fn start(data_dir: &Path) -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (child, address) = spawn(data_dir, any_port);
+        Self {
+            data_dir: data_dir.to_owned(),
+            child,
+            address,
+        }
+    }
+
+    /// The power stays on, the process is gone at once: kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same folder and port, and waits until it serves.
+    pub(crate) fn start_again(&mut self) {
+        let (child, address) = spawn(&self.data_dir, self.address);
+        assert_eq!(address, self.address);
+        self.child = child;
+    }
+
+    /// `corelog` with this broker's address.
+    pub(crate) fn corelog(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_corelog"));
+        command
+            .args(arguments)
+            .args(["--brokers", &self.address.to_string()]);
+        command
+    }
+
+    /// Runs `corelog` to its end; it must succeed.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.output(arguments);
+        assert!(
+            output.status.success(),
+            "corelog {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+
+    /// Runs `corelog` to its end.
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
+        self.corelog(arguments).output().unwrap()
+    }
+}
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(data_dir: &Path, listen: SocketAddr) -> (Child, SocketAddr) {
+    let mut child = Command::new(broker_binary())
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(["--listen", &listen.to_string()])
+        .args(["--http-listen", "127.0.0.1:0", "--cores", "2"])
+        .env("RUST_LOG", "error")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It prints where it listens once it does.
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("native ").unwrap_or_else(|| {
+        panic!("the broker ended instead of starting; it printed {line:?}");
+    });
+    (child, address.parse().unwrap())
+}
+
+/// The broker is another package's binary: cargo builds it next to this one where that was not done yet.
+fn broker_binary() -> PathBuf {
+    let folder = Path::new(env!("CARGO_BIN_EXE_corelog")).parent().unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "corelog-broker"]);
+    build.args(["--bin", "corelog-broker"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    build.arg("--target-dir").arg(folder.parent().unwrap());
+    assert!(build.status().unwrap().success(), "the broker is built");
+    folder.join("corelog-broker")
+}
+
+/// `corelog produce` under way.
+pub(crate) struct Producing {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    acknowledgements: mpsc::Receiver<String>,
+}
+
+impl Producing {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, acknowledgements) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            stdin: child.stdin.take(),
+            child,
+            acknowledgements,
+        }
+    }
+
+    /// Feeds its stdin. Blocks while it is behind.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    /// Waits for the next acknowledgement it prints.
+    pub(crate) fn next_acknowledgement(&mut self) -> String {
+        self.acknowledgements.recv().unwrap()
+    }
+
+    /// Ends its stdin and waits for it; returns the rest of the acknowledgements. It must succeed.
+    pub(crate) fn finish(mut self) -> Vec<String> {
+        drop(self.stdin.take());
+        let rest = self.acknowledgements.iter().collect();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "produce ended with {status}");
+        rest
+    }
+}
