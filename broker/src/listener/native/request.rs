@@ -117,7 +117,8 @@ enum Begun<F> {
     UnderWay(F),
 }
 
-/// Where each API is taken up. Produce and Fetch are carried out without a box around them.
+/// Where each API is taken up. A produce is carried out without a box around it; the others are
+/// boxed, so that their size is not moved about for every produce.
 fn begin(
     connection: &Rc<Connection>,
     request: &mut Request,
@@ -131,28 +132,27 @@ fn begin(
             ),
         ));
     };
-    if api == ApiKey::Produce {
-        let work = produce::start(connection, request)?;
-        return Ok(Begun::UnderWay(Either::Left(work)));
-    }
-    // Only a produce keeps what it received.
-    request.charge = None;
-    if !request.payload.is_empty() {
-        return Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            format!(
-                "{api} has no payload, found {} bytes",
-                request.payload.len()
-            ),
-        ));
+    if api != ApiKey::Produce {
+        // Only a produce keeps what it received.
+        request.charge = None;
+        if !request.payload.is_empty() {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "{api} has no payload, found {} bytes",
+                    request.payload.len()
+                ),
+            ));
+        }
     }
     let server = &connection.server;
     let router = server.router.clone();
     let boxed: LocalBoxFuture<'static, Answer> = match api {
-        ApiKey::Produce | ApiKey::Fetch => {
-            let work = fetch::start(connection, request)?;
-            return Ok(Begun::UnderWay(Either::Right(Either::Left(work))));
+        ApiKey::Produce => {
+            let work = produce::start(connection, request)?;
+            return Ok(Begun::UnderWay(Either::Left(work)));
         }
+        ApiKey::Fetch => fetch::start(connection, request)?.boxed_local(),
         ApiKey::Subscribe => return subscribe::subscribe(connection, request).map(Begun::Done),
         ApiKey::SubscribeCredit => return subscribe::credit(connection, request).map(Begun::Done),
         ApiKey::Unsubscribe => return subscribe::unsubscribe(connection, request).map(Begun::Done),
@@ -203,7 +203,7 @@ fn begin(
             ));
         }
     };
-    Ok(Begun::UnderWay(Either::Right(Either::Right(boxed))))
+    Ok(Begun::UnderWay(Either::Right(boxed)))
 }
 
 /// A request to the controller, which may be refused as a whole.
