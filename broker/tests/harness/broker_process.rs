@@ -1,0 +1,142 @@
+//! One broker process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+
+use serde::Deserialize;
+
+use super::connection::Connection;
+use super::metrics::Metrics;
+
+/// A running broker. Dropped, it is killed.
+pub(crate) struct BrokerProcess {
+    child: Child,
+    ports: Ports,
+    /// Reads on, so that the broker never blocks on a full pipe.
+    output: Vec<JoinHandle<String>>,
+}
+
+/// A broker that ended instead of starting.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: ExitStatus,
+    pub(crate) errors: String,
+}
+
+/// `ports.json`.
+#[derive(Deserialize)]
+struct Ports {
+    native: SocketAddr,
+    http: SocketAddr,
+}
+
+impl BrokerProcess {
+    /// Starts a broker with this many cores on `data_dir` and waits until it serves.
+    pub(crate) fn start(data_dir: &Path, cores: usize) -> Self {
+        Self::try_start(data_dir, cores, &[])
+            .unwrap_or_else(|refused| panic!("the broker did not start: {refused:?}"))
+    }
+
+    /// Starts a broker with further options, or tells why it would not.
+    pub(crate) fn try_start(
+        data_dir: &Path,
+        cores: usize,
+        options: &[&str],
+    ) -> Result<Self, Refused> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_corelog-broker"))
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(["--cores", &cores.to_string()])
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the broker's binary is built with the tests");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let stderr = child.stderr.take().expect("piped");
+        let errors = std::thread::spawn(move || read_all(stderr));
+        let mut first_line = String::new();
+        stdout.read_line(&mut first_line).unwrap();
+        if first_line.is_empty() {
+            let status = child.wait().unwrap();
+            let errors = errors.join().expect("reading does not panic");
+            return Err(Refused { status, errors });
+        }
+        let ports = std::fs::read(data_dir.join("ports.json")).unwrap();
+        Ok(Self {
+            child,
+            ports: serde_json::from_slice(&ports).unwrap(),
+            output: vec![errors, std::thread::spawn(move || read_all(stdout))],
+        })
+    }
+
+    pub(crate) fn native(&self) -> SocketAddr {
+        self.ports.native
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A connection served by whichever shard accepted it.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.native(), None)
+    }
+
+    /// A connection served by this shard.
+    pub(crate) fn connect_to_shard(&self, shard: u16) -> Connection {
+        Connection::open(self.native(), Some(shard))
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics::read(self.ports.http)
+    }
+
+    /// Asks for a clean stop (SIGTERM) and waits for the end.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        let asked = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(asked.success());
+        let status = self.child.wait().unwrap();
+        for output in self.output.drain(..) {
+            let text = output.join().expect("reading does not panic");
+            assert!(!text.contains("panicked"), "{text}");
+        }
+        status
+    }
+
+    /// Kills the broker with SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        // Ended already after `stop` and `kill`; both calls then say so, harmlessly.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        for output in self.output.drain(..) {
+            // A failing test shows what its broker said.
+            if let Ok(text) = output.join()
+                && std::thread::panicking()
+            {
+                eprintln!("{text}");
+            }
+        }
+    }
+}
+
+fn read_all(mut from: impl Read) -> String {
+    let mut text = String::new();
+    // A broker that is killed may leave half a character behind.
+    drop(from.read_to_string(&mut text));
+    text
+}

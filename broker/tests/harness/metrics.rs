@@ -1,0 +1,44 @@
+//! One reading of `/metrics`.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// Prometheus text, queried by name and label.
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    pub(crate) fn read(http: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(http).unwrap();
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        Self(response)
+    }
+
+    /// The sum of a metric over all label sets that contain `label`, such as `shard="1"`.
+    pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
+        let mut found = false;
+        let sum = self
+            .0
+            .lines()
+            .filter_map(|line| {
+                let (series, value) = line.rsplit_once(' ')?;
+                let labels = series.strip_prefix(name)?;
+                let is_name = labels.is_empty() || labels.starts_with('{');
+                (is_name && labels.contains(label)).then(|| value.parse::<f64>().unwrap())
+            })
+            .inspect(|_| found = true)
+            .sum();
+        assert!(found, "no metric {name} with {label:?} in\n{}", self.0);
+        sum
+    }
+
+    pub(crate) fn total(&self, name: &str) -> f64 {
+        self.sum(name, "")
+    }
+}

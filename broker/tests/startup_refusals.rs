@@ -1,0 +1,73 @@
+//! A broker that could do harm does not start, and says why.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::harness::{BrokerProcess, Refused};
+
+fn refusal(folder: &Path, options: &[&str]) -> Refused {
+    let Err(refused) = BrokerProcess::try_start(folder, 1, options) else {
+        panic!("the broker started");
+    };
+    assert!(!refused.status.success());
+    refused
+}
+
+#[test]
+fn a_second_broker_on_the_folder_is_refused_and_told_of_the_first() {
+    let folder = TempDir::new().unwrap();
+    let first = BrokerProcess::start(folder.path(), 1);
+    let refused = refusal(folder.path(), &[]);
+    assert!(
+        refused.errors.contains(&first.pid().to_string()),
+        "{}",
+        refused.errors
+    );
+    // The first one is unharmed, and its ports are still those of the file.
+    first.connect();
+    assert!(first.stop().success());
+    BrokerProcess::start(folder.path(), 1).connect();
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let folder = TempDir::new().unwrap();
+    BrokerProcess::start(folder.path(), 1).stop();
+    let properties = folder.path().join("meta.properties");
+    let text = std::fs::read_to_string(&properties).unwrap();
+    let newer: String = text
+        .lines()
+        .map(|line| match line.split_once('=') {
+            Some(("corelog.format.version", _)) => "corelog.format.version=9999\n".to_owned(),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_ne!(newer, text, "the version must be there to be changed");
+    std::fs::write(&properties, newer).unwrap();
+    let refused = refusal(folder.path(), &[]);
+    assert!(refused.errors.contains("9999"), "{}", refused.errors);
+}
+
+#[test]
+fn another_brokers_folder_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let first = BrokerProcess::try_start(folder.path(), 1, &["--broker-id", "4"]).unwrap();
+    assert_eq!(first.connect().hello.broker_id.get(), 4);
+    assert!(first.stop().success());
+    let refused = refusal(folder.path(), &["--broker-id", "5"]);
+    assert!(
+        refused.errors.contains('4') && refused.errors.contains('5'),
+        "{}",
+        refused.errors
+    );
+}
+
+#[test]
+fn a_port_in_use_is_refused_by_its_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = TempDir::new().unwrap();
+    let refused = refusal(folder.path(), &["--listen", &address]);
+    assert!(refused.errors.contains(&address), "{}", refused.errors);
+}
