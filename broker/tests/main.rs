@@ -3,6 +3,7 @@
 //! One binary, so that the broker is linked once and not once per file.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod embedded_brokers;
 mod harness;
 mod metadata;
 mod produce_and_fetch;
