@@ -40,6 +40,15 @@ impl BrokerProcess {
             .unwrap_or_else(|refused| panic!("the broker did not start: {refused:?}"))
     }
 
+    /// Starts a broker with these settings, spelled as in its configuration file.
+    pub(crate) fn start_with(folder: &Path, cores: usize, settings: &str) -> Self {
+        let file = folder.join("settings.toml");
+        std::fs::write(&file, settings).unwrap();
+        let file = file.to_str().expect("test folders have plain names");
+        Self::try_start(&folder.join("data"), cores, &["--config", file])
+            .unwrap_or_else(|refused| panic!("the broker did not start: {refused:?}"))
+    }
+
     /// Starts a broker with further options, or tells why it would not. An option such as
     /// `CORELOG_BROKER_ID=4` goes into its environment.
     pub(crate) fn try_start(
@@ -89,6 +98,17 @@ impl BrokerProcess {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory that the process holds.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("proc(5)");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes * 1024
     }
 
     /// A connection served by whichever shard accepted it.
