@@ -15,6 +15,8 @@ use corelog_broker::config::{BrokerConfig, ConfigLayers};
     name = "corelog-broker",
     version,
     max_term_width = 100,
+    // A wrapper's flags can be overridden by appending others.
+    args_override_self = true,
     after_help = "Stops cleanly on SIGTERM and SIGINT; a second signal ends it at once.\n\
                   RUST_LOG sets what is logged to standard error (default: info).\n\n\
                   Exit codes: 0 clean stop, 1 could not start or stop, 2 wrong usage or settings."
@@ -39,6 +41,10 @@ pub(crate) struct Arguments {
     /// Cores that run a shard each: `all`, a number, or a list such as `0,2-3` [default: all]
     #[arg(long, value_name = "CORES")]
     cores: Option<String>,
+
+    /// Number of this broker in its cluster; fixed at the first start in a folder [default: 1]
+    #[arg(long, value_name = "ID")]
+    broker_id: Option<String>,
 
     /// Any setting by its name; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
@@ -79,6 +85,7 @@ impl Arguments {
             ("listen", &self.listen),
             ("http.listen", &self.http_listen),
             ("cores", &self.cores),
+            ("broker.id", &self.broker_id),
         ];
         for (key, value) in flags {
             if let Some(value) = value {
@@ -135,6 +142,16 @@ mod tests {
         assert_eq!(config.listen.to_string(), "c:3");
         assert_eq!(config.data_dir, Path::new("/b"));
         assert_eq!(config.broker_id.get(), 3);
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_flag_wins_and_every_set_counts() {
+        let sets = ["--set", "journal.files=3", "--set", "num.partitions=2"];
+        let flags = ["--listen", "a:1", "--broker-id", "4", "--listen", "b:2"];
+        let config = configuration(&[&sets[..], &flags[..]].concat(), &[]).unwrap();
+        assert_eq!(config.listen.to_string(), "b:2");
+        assert_eq!(config.broker_id.get(), 4);
+        assert_eq!((config.journal_files, config.num_partitions), (3, 2));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What the broker's command says and how it ends, before any client connects.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -33,7 +31,9 @@ fn wrong_usage_and_wrong_settings_exit_with_2_and_name_the_mistake() {
     std::fs::write(&file, "[journal]\nfiles = 100\n").unwrap();
     let file = file.to_str().expect("test folders have plain names");
 
-    let cases: [(&[&str], &[(&str, &str)], &str); 6] = [
+    type Arguments<'a> = &'a [&'a str];
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Arguments<'_>, Variables<'_>, &str); 6] = [
         (&["--no-such-flag"], &[], "--no-such-flag"),
         (&["--set", "journal.files"], &[], "expected KEY=VALUE"),
         (
