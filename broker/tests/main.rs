@@ -3,10 +3,17 @@
 //! One binary, so that the broker is linked once and not once per file.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_input;
 mod command_line;
+mod damaged_requests;
+mod embedded_brokers;
 mod harness;
+mod hello;
+mod many_connections;
 mod metadata;
+mod pipelining;
 mod produce_and_fetch;
 mod restart_keeps_records;
 mod routing_to_the_owning_core;
 mod startup_refusals;
+mod subscribe;

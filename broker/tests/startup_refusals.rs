@@ -52,10 +52,10 @@ fn a_newer_format_is_refused() {
 #[test]
 fn another_brokers_folder_is_refused() {
     let folder = TempDir::new().unwrap();
-    let first = BrokerProcess::try_start(folder.path(), 1, &["--broker-id", "4"]).unwrap();
+    let first = BrokerProcess::try_start(folder.path(), 1, &["CORELOG_BROKER_ID=4"]).unwrap();
     assert_eq!(first.connect().hello.broker_id.get(), 4);
     assert!(first.stop().success());
-    let refused = refusal(folder.path(), &["--broker-id", "5"]);
+    let refused = refusal(folder.path(), &["CORELOG_BROKER_ID=5"]);
     assert!(
         refused.errors.contains('4') && refused.errors.contains('5'),
         "{}",

@@ -40,18 +40,36 @@ impl BrokerProcess {
             .unwrap_or_else(|refused| panic!("the broker did not start: {refused:?}"))
     }
 
-    /// Starts a broker with further options, or tells why it would not.
+    /// Starts a broker with these settings, spelled as in its configuration file.
+    pub(crate) fn start_with(folder: &Path, cores: usize, settings: &str) -> Self {
+        let file = folder.join("settings.toml");
+        std::fs::write(&file, settings).unwrap();
+        let file = file.to_str().expect("test folders have plain names");
+        Self::try_start(&folder.join("data"), cores, &["--config", file])
+            .unwrap_or_else(|refused| panic!("the broker did not start: {refused:?}"))
+    }
+
+    /// Starts a broker with further options, or tells why it would not. An option such as
+    /// `CORELOG_BROKER_ID=4` goes into its environment.
     pub(crate) fn try_start(
         data_dir: &Path,
         cores: usize,
         options: &[&str],
     ) -> Result<Self, Refused> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_corelog-broker"))
-            .arg("--data-dir")
-            .arg(data_dir)
-            .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+        let (environment, arguments): (Vec<&str>, Vec<&str>) = options
+            .iter()
+            .partition(|option| option.starts_with("CORELOG_"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_corelog-broker"));
+        command.arg("--data-dir").arg(data_dir);
+        for address in ["--listen", "--http-listen"] {
+            if !arguments.contains(&address) {
+                command.args([address, "127.0.0.1:0"]);
+            }
+        }
+        let mut child = command
             .args(["--cores", &cores.to_string()])
-            .args(options)
+            .args(arguments)
+            .envs(environment.iter().filter_map(|set| set.split_once('=')))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -80,6 +98,17 @@ impl BrokerProcess {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory that the process holds.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("proc(5)");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes * 1024
     }
 
     /// A connection served by whichever shard accepted it.

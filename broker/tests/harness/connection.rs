@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use corelog_protocol::native::{
-    CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, EncodeMessage, ErrorResponse,
-    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, Frame, FrameKind,
-    FrameLimits, HelloRequest, HelloResponse, Message, MetadataRequest, MetadataResponse, NewTopic,
-    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, TopicMetadata,
-    TopicSelector, decode_frame, encode_frame,
+    CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, DeleteTopicsRequest,
+    DeleteTopicsResponse, EncodeMessage, ErrorResponse, FetchPartition, FetchPartitionResponse,
+    FetchRequest, FetchResponse, Frame, FrameKind, FrameLimits, HelloRequest, HelloResponse,
+    Message, MetadataRequest, MetadataResponse, NewTopic, ProducePartition,
+    ProducePartitionResponse, ProduceRequest, ProduceResponse, TopicMetadata, TopicSelector,
+    decode_frame, encode_frame,
 };
 use corelog_protocol::{Acks, ErrorCode, IsolationLevel, Offset, PartitionIndex, ShardId, TopicId};
 
@@ -68,6 +69,11 @@ impl Connection {
         payload: &[u8],
     ) -> (R, Bytes) {
         let correlation_id = self.send(request, payload);
+        self.answer(correlation_id)
+    }
+
+    /// The response to this request, which must be the next frame.
+    fn answer<R: Message>(&mut self, correlation_id: u32) -> (R, Bytes) {
         let frame = self.receive().expect("the broker closed the connection");
         assert_eq!(frame.header.correlation_id, correlation_id);
         if frame.header.kind == FrameKind::Error {
@@ -185,6 +191,80 @@ impl Connection {
         self.send(&request, batches)
     }
 
+    /// Deletes a topic that must be there.
+    pub(crate) fn delete_topic(&mut self, name: &str) {
+        let response: DeleteTopicsResponse = self.ask(&DeleteTopicsRequest {
+            timeout_ms: 10_000,
+            topics: vec![TopicSelector::Name(name.to_owned())],
+        });
+        assert_eq!(response.topics[0].error, ErrorCode::None);
+    }
+
+    /// Sends a fetch of one partition and returns its correlation id.
+    pub(crate) fn send_fetch(
+        &mut self,
+        topic_id: TopicId,
+        partition: i32,
+        offset: Offset,
+        max_wait: Duration,
+    ) -> u32 {
+        self.send_fetch_request(topic_id, [partition], offset, max_wait, 4 << 20)
+    }
+
+    /// As [`Connection::send_fetch`], for several partitions from their start.
+    pub(crate) fn send_fetch_all(
+        &mut self,
+        topic_id: TopicId,
+        partitions: impl IntoIterator<Item = i32>,
+        max_wait: Duration,
+    ) -> u32 {
+        self.send_fetch_request(topic_id, partitions, Offset::ZERO, max_wait, 4 << 20)
+    }
+
+    /// As [`Connection::send_fetch`], without waiting and for up to so many bytes.
+    pub(crate) fn send_fetch_up_to(
+        &mut self,
+        max_bytes: u32,
+        topic_id: TopicId,
+        partition: i32,
+        offset: Offset,
+    ) -> u32 {
+        self.send_fetch_request(topic_id, [partition], offset, Duration::ZERO, max_bytes)
+    }
+
+    fn send_fetch_request(
+        &mut self,
+        topic_id: TopicId,
+        partitions: impl IntoIterator<Item = i32>,
+        fetch_offset: Offset,
+        max_wait: Duration,
+        max_bytes: u32,
+    ) -> u32 {
+        let request = FetchRequest {
+            max_wait_ms: u32::try_from(max_wait.as_millis()).unwrap(),
+            min_bytes: 1,
+            max_bytes,
+            isolation: IsolationLevel::ReadUncommitted,
+            partitions: partitions
+                .into_iter()
+                .map(|partition| FetchPartition {
+                    topic_id,
+                    partition: PartitionIndex::new(partition),
+                    leader_epoch: None,
+                    last_fetched_epoch: None,
+                    fetch_offset,
+                    max_bytes,
+                })
+                .collect(),
+        };
+        self.send(&request, &[])
+    }
+
+    /// Closes the sending direction.
+    pub(crate) fn finish(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// One fetch from one partition, waiting at most `max_wait` for a first byte.
     pub(crate) fn fetch(
         &mut self,
@@ -193,21 +273,8 @@ impl Connection {
         offset: Offset,
         max_wait: Duration,
     ) -> (FetchPartitionResponse, Bytes) {
-        let request = FetchRequest {
-            max_wait_ms: u32::try_from(max_wait.as_millis()).unwrap(),
-            min_bytes: 1,
-            max_bytes: 4 << 20,
-            isolation: IsolationLevel::ReadUncommitted,
-            partitions: vec![FetchPartition {
-                topic_id,
-                partition: PartitionIndex::new(partition),
-                leader_epoch: None,
-                last_fetched_epoch: None,
-                fetch_offset: offset,
-                max_bytes: 4 << 20,
-            }],
-        };
-        let (mut response, payload): (FetchResponse, Bytes) = self.exchange(&request, &[]);
+        let correlation_id = self.send_fetch(topic_id, partition, offset, max_wait);
+        let (mut response, payload): (FetchResponse, Bytes) = self.answer(correlation_id);
         assert_eq!(response.partitions.len(), 1);
         (response.partitions.remove(0), payload)
     }

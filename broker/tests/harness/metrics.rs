@@ -38,6 +38,14 @@ impl Metrics {
         sum
     }
 
+    /// As [`Metrics::sum`]; a label set that was never counted is not there and counts nothing.
+    pub(crate) fn sum_or_zero(&self, name: &str, label: &str) -> f64 {
+        match self.0.contains(label) {
+            true => self.sum(name, label),
+            false => 0.0,
+        }
+    }
+
     pub(crate) fn total(&self, name: &str) -> f64 {
         self.sum(name, "")
     }

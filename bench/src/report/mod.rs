@@ -1,0 +1,188 @@
+//! What a run found out: plain data, shown as text or JSON.
+
+mod text;
+
+use serde::Serialize;
+
+use crate::ceilings::Ceilings;
+use crate::latency::LatencySummary;
+use crate::machine::{Machine, OTHERS_WORTH_SAYING, STEAL_WORTH_SAYING};
+use crate::workload::ledger::Verdict;
+
+/// Everything a reader needs to judge the figures. The names are those of the
+/// JSON form, whose later versions only add to it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) version: &'static str,
+    pub(crate) machine: Machine,
+    pub(crate) settings: Settings,
+    /// Absent where the broker's machine may be another one.
+    pub(crate) ceilings: Option<Ceilings>,
+    pub(crate) throughput: Vec<Throughput>,
+    pub(crate) latency: Vec<Latency>,
+    pub(crate) verdict: Verdict,
+    pub(crate) broker: Option<BrokerFigures>,
+    /// The share of the run's CPU time that the hypervisor gave to others.
+    pub(crate) steal: f64,
+    /// The share that went to other processes and to the kernel's own threads.
+    pub(crate) others: f64,
+    pub(crate) elapsed_s: f64,
+    /// A signal ended the run before its time.
+    pub(crate) interrupted: bool,
+}
+
+/// The load as it was asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct Settings {
+    /// `embedded`, or the bootstrap servers.
+    pub(crate) brokers: String,
+    pub(crate) broker_cores: Vec<usize>,
+    pub(crate) client_cores: Vec<usize>,
+    pub(crate) cores_shared: bool,
+    pub(crate) partitions: i32,
+    pub(crate) record_bytes: usize,
+    pub(crate) producers: usize,
+    pub(crate) consumers: usize,
+    pub(crate) acks: &'static str,
+    pub(crate) compression: &'static str,
+    /// How cores and clients are said in one line.
+    #[serde(skip)]
+    pub(crate) layout: String,
+}
+
+/// One line of the throughput table: medians of slices.
+#[derive(Debug, Serialize)]
+pub(crate) struct Throughput {
+    pub(crate) what: String,
+    pub(crate) mb_per_s: f64,
+    pub(crate) records_per_s: f64,
+    pub(crate) ceiling: Option<RateCeiling>,
+    /// From `send` to the acknowledgement, under full load; producing only.
+    pub(crate) acknowledged_after: Option<LatencySummary>,
+    /// How busy the cores were, where broker and clients have their own.
+    pub(crate) busy: Option<Busy>,
+    pub(crate) slices_mb_per_s: Vec<f64>,
+    pub(crate) ceiling_slices_mb_per_s: Vec<f64>,
+}
+
+/// What a rate is a share of.
+#[derive(Debug, Serialize)]
+pub(crate) struct RateCeiling {
+    pub(crate) name: &'static str,
+    pub(crate) mb_per_s: f64,
+    pub(crate) share: f64,
+}
+
+impl RateCeiling {
+    pub(crate) fn new(name: &'static str, ceiling: f64, reached: f64) -> Self {
+        Self {
+            name,
+            mb_per_s: ceiling,
+            share: if ceiling > 0.0 {
+                reached / ceiling
+            } else {
+                0.0
+            },
+        }
+    }
+}
+
+/// Shares of the cores' time, from 0 to 1.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Busy {
+    pub(crate) broker: f64,
+    pub(crate) clients: f64,
+}
+
+/// One line of the latency table.
+#[derive(Debug, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) what: String,
+    /// Records a second, counted from the time each was due; `None` when each
+    /// record waits for the acknowledgement of the one before.
+    pub(crate) rate: Option<u64>,
+    #[serde(flatten)]
+    pub(crate) measured: LatencySummary,
+    pub(crate) ceiling: Option<LatencyCeiling>,
+}
+
+/// The least that a record's way can take on this machine, at the median.
+#[derive(Debug, Serialize)]
+pub(crate) struct LatencyCeiling {
+    pub(crate) name: &'static str,
+    pub(crate) p50_us: f64,
+    /// How much of the measured median that is.
+    pub(crate) share: f64,
+}
+
+impl LatencyCeiling {
+    pub(crate) fn new(name: &'static str, ceiling_us: f64, measured_us: f64) -> Self {
+        Self {
+            name,
+            p50_us: ceiling_us,
+            share: if measured_us > 0.0 {
+                ceiling_us / measured_us
+            } else {
+                0.0
+            },
+        }
+    }
+}
+
+/// From the broker's own metrics, at the end of the run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BrokerFigures {
+    /// Requests that reached a core that does not own their partition.
+    pub(crate) mesh_hops: u64,
+    /// Bytes appended, by shard.
+    pub(crate) bytes_by_shard: Vec<u64>,
+}
+
+impl Report {
+    /// What keeps the figures from being what they could be, as sentences.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.interrupted {
+            remarks.push("Interrupted: the figures are of a part of the run.".to_owned());
+        }
+        if self.steal > STEAL_WORTH_SAYING {
+            remarks.push(format!(
+                "The hypervisor gave {:.0} % of this machine's CPU time to others: trust the \
+                 shares more than the figures.",
+                self.steal * 100.0
+            ));
+        }
+        // A broker in a process of its own would count as one of the others.
+        if self.others > OTHERS_WORTH_SAYING && self.ceilings.is_some() {
+            remarks.push(format!(
+                "Other processes took {:.0} % of this machine's CPU time: the figures are too low, \
+                 the latencies too high.",
+                self.others * 100.0
+            ));
+        }
+        if self.settings.cores_shared {
+            remarks.push(
+                "Broker and clients share cores: they slow each other down, and latencies hold \
+                 the clients' own waiting."
+                    .to_owned(),
+            );
+        }
+        if self
+            .machine
+            .governor
+            .as_deref()
+            .is_some_and(|governor| governor != "performance")
+        {
+            remarks.push("The frequency governor is not `performance`.".to_owned());
+        }
+        remarks
+    }
+
+    pub(crate) fn to_text(&self) -> String {
+        text::render(self)
+    }
+
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+}

@@ -1,0 +1,245 @@
+//! The report for people: one screen, figures under figures.
+
+use std::fmt::{self, Write};
+
+use super::{Latency, Report, Throughput};
+use crate::ceilings::Ceilings;
+use crate::latency::{LatencySummary, Micros};
+use crate::quantity::{ByteSize, Thousands};
+
+pub(super) fn render(report: &Report) -> String {
+    let mut out = String::new();
+    write_all(report, &mut out).expect("a String takes all text");
+    out
+}
+
+fn write_all(report: &Report, out: &mut String) -> fmt::Result {
+    write_head(report, out)?;
+    if let Some(ceilings) = &report.ceilings {
+        write_ceilings(ceilings, out)?;
+    }
+    if !report.throughput.is_empty() {
+        write_throughput(&report.throughput, out)?;
+    }
+    if !report.latency.is_empty() {
+        write_latency(&report.latency, out)?;
+    }
+    write_end(report, out)
+}
+
+fn write_head(report: &Report, out: &mut String) -> fmt::Result {
+    let (machine, settings) = (&report.machine, &report.settings);
+    write!(
+        out,
+        "Corelog {} on Linux {}, ",
+        report.version, machine.kernel
+    )?;
+    write!(out, "{}", counted(machine.cores, "core"))?;
+    if let Some(cpu) = &machine.cpu {
+        write!(out, " ({cpu})")?;
+    }
+    if let Some(governor) = &machine.governor {
+        write!(out, ", governor {governor}")?;
+    }
+    writeln!(out)?;
+    write!(
+        out,
+        "{} records, {}, ",
+        ByteSize(settings.record_bytes),
+        settings.layout
+    )?;
+    write!(out, "{}, ", counted(settings.producers, "producer"))?;
+    write!(out, "{}, ", counted(settings.consumers, "consumer"))?;
+    write!(
+        out,
+        "{}, ",
+        counted(
+            usize::try_from(settings.partitions).unwrap_or(0),
+            "partition"
+        )
+    )?;
+    writeln!(
+        out,
+        "acks={}, compression {}",
+        settings.acks, settings.compression
+    )
+}
+
+fn write_ceilings(ceilings: &Ceilings, out: &mut String) -> fmt::Result {
+    writeln!(out, "\nWhat this machine can do")?;
+    let rows = [
+        (
+            "loopback stream",
+            ceilings.loopback_stream_mb_per_s,
+            "loopback round trip",
+            ceilings.loopback_round_trip,
+        ),
+        (
+            "direct sequential write",
+            ceilings.sequential_write_mb_per_s,
+            "4 KiB write",
+            ceilings.write_round_trip,
+        ),
+        (
+            "direct sequential read",
+            ceilings.sequential_read_mb_per_s,
+            "4 KiB write + fdatasync",
+            ceilings.synced_write_round_trip,
+        ),
+    ];
+    for (rate, mb_per_s, round_trip, LatencySummary { p50_us, p99_us, .. }) in rows {
+        write!(out, "  {rate:<24}{:>6} MB/s   ", Thousands::of(mb_per_s))?;
+        writeln!(
+            out,
+            "{round_trip:<24}p50 {:>8}   p99 {:>8}",
+            Micros(p50_us),
+            Micros(p99_us)
+        )?;
+    }
+    Ok(())
+}
+
+fn write_throughput(lines: &[Throughput], out: &mut String) -> fmt::Result {
+    writeln!(
+        out,
+        "\n{:<32}{:>7}{:>12}   {:<24}{:>7}{:>7}   busy: broker, clients",
+        "Throughput", "MB/s", "records/s", "ceiling", "MB/s", "share"
+    )?;
+    for line in lines {
+        write!(
+            out,
+            "  {:<30}{:>7}{:>12}",
+            line.what,
+            Thousands::of(line.mb_per_s),
+            Thousands::of(line.records_per_s)
+        )?;
+        match &line.ceiling {
+            Some(ceiling) => write!(
+                out,
+                "   {:<24}{:>7}{:>7}",
+                ceiling.name,
+                Thousands::of(ceiling.mb_per_s),
+                percent(ceiling.share)
+            )?,
+            None => write!(out, "{:41}", "")?,
+        }
+        if let Some(busy) = line.busy {
+            write!(
+                out,
+                "   {:>6}{:>7}",
+                percent(busy.broker),
+                percent(busy.clients)
+            )?;
+        }
+        end_line(out);
+    }
+    Ok(())
+}
+
+fn write_latency(lines: &[Latency], out: &mut String) -> fmt::Result {
+    writeln!(
+        out,
+        "\n{:<32}{:>9}{:>10}{:>10}{:>10}   {:<27}{:>9}{:>7}",
+        "Latency, producer to consumer",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "ceiling of p50",
+        "",
+        "share"
+    )?;
+    for line in lines {
+        let LatencySummary {
+            p50_us,
+            p99_us,
+            p999_us,
+            max_us,
+            ..
+        } = line.measured;
+        write!(
+            out,
+            "  {:<30}{:>9}{:>10}{:>10}{:>10}",
+            line.what,
+            Micros(p50_us),
+            Micros(p99_us),
+            Micros(p999_us),
+            Micros(max_us)
+        )?;
+        if let Some(ceiling) = &line.ceiling {
+            write!(
+                out,
+                "   {:<27}{:>9}{:>7}",
+                ceiling.name,
+                Micros(ceiling.p50_us),
+                percent(ceiling.share)
+            )?;
+        }
+        end_line(out);
+    }
+    Ok(())
+}
+
+fn write_end(report: &Report, out: &mut String) -> fmt::Result {
+    writeln!(out)?;
+    if let Some(broker) = &report.broker
+        && broker.bytes_by_shard.len() > 1
+    {
+        let total: u64 = broker.bytes_by_shard.iter().sum();
+        let shares: Vec<String> = broker
+            .bytes_by_shard
+            .iter()
+            .map(|&bytes| percent(bytes as f64 / total.max(1) as f64))
+            .collect();
+        writeln!(
+            out,
+            "Bytes by shard: {}. Mesh hops: {}.",
+            shares.join(", "),
+            Thousands(broker.mesh_hops)
+        )?;
+    }
+    let verdict = &report.verdict;
+    let sent = Thousands(verdict.sent);
+    if verdict.is_good() {
+        write!(
+            out,
+            "{sent} records sent; every one was acknowledged and came back whole"
+        )?;
+        match verdict.duplicated {
+            0 => writeln!(out, ".")?,
+            twice => writeln!(out, " ({} of them more than once).", Thousands(twice))?,
+        }
+    } else {
+        writeln!(
+            out,
+            "FAILED: {sent} records sent, {} acknowledged, {} came back whole; {} out of order, \
+             {} with wrong bytes.",
+            Thousands(verdict.acknowledged),
+            Thousands(verdict.read_back),
+            Thousands(verdict.reordered),
+            Thousands(verdict.damaged)
+        )?;
+    }
+    for remark in report.remarks() {
+        writeln!(out, "{remark}")?;
+    }
+    writeln!(out, "{:.0} s.", report.elapsed_s)
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// Ends the line without the blanks of empty columns.
+fn end_line(out: &mut String) {
+    out.truncate(out.trim_end_matches(' ').len());
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! The run from its first figure to its last.
+//!
+//! Every broker figure is taken beside its ceiling: slices of broker and bare
+//! loop alternate, so that a machine that is disturbed for a second disturbs
+//! both, and the medians are compared.
+
+mod latency;
+mod limits;
+mod read_back;
+mod slice;
+mod tail;
+mod throughput;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::ceilings::Ceilings;
+use crate::ceilings::disk::ZeroFilled;
+use crate::interrupt;
+use crate::machine::{CpuTimes, Machine};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::report::{Report, Settings};
+use crate::scratch::Scratch;
+use crate::workload::clients;
+use crate::workload::ledger::Verdict;
+use crate::workload::session::{Session, Topic};
+use slice::Slice;
+
+/// One run against one cluster.
+pub(crate) struct Suite<'a> {
+    plan: &'a Plan,
+    session: Session<'a>,
+    progress: Progress,
+    /// Where the ceilings' files go; absent when the broker is not in this process.
+    scratch: Option<&'a Scratch>,
+    /// A topic that stood before the run, to be used for everything.
+    existing: Option<Topic>,
+    /// One for each of the broker's cores.
+    zero_filled: Vec<ZeroFilled>,
+    ceilings: Option<Ceilings>,
+    verdict: Verdict,
+    /// How fast every slice was read back.
+    read_back: Vec<Slice>,
+}
+
+impl<'a> Suite<'a> {
+    pub(crate) fn new(plan: &'a Plan, servers: String, scratch: Option<&'a Scratch>) -> Self {
+        Self {
+            plan,
+            session: Session::new(plan, servers),
+            progress: Progress::start(planned(plan)),
+            scratch,
+            existing: None,
+            zero_filled: Vec::new(),
+            ceilings: None,
+            verdict: Verdict::default(),
+            read_back: Vec::new(),
+        }
+    }
+
+    /// Measures everything; after an interrupt, reports what was measured until then.
+    pub(crate) fn run(mut self) -> Result<Report> {
+        let began = Instant::now();
+        let cpu = CpuTimes::now();
+        let session = &self.session;
+        let existing = clients::run_one(&self.plan.cores, || session.existing_topic())?;
+        let durability = existing.as_ref().map(|(_, durability)| *durability);
+        self.existing = existing.map(|(topic, _)| topic);
+        let parts = self.plan.parts_at(durability);
+
+        if let Some(scratch) = self.scratch {
+            self.measure_ceilings(scratch)?;
+        }
+        let mut throughput = Vec::new();
+        for part in &parts {
+            throughput.extend(self.produce(part)?);
+        }
+        throughput.extend(self.consume_from_the_tail(parts[0].durability)?);
+        throughput.extend(self.consumed_from_the_beginning());
+        let mut latency = Vec::new();
+        let mut durabilities: Vec<_> = parts.iter().map(|part| part.durability).collect();
+        durabilities.sort_unstable();
+        durabilities.dedup();
+        for durability in durabilities {
+            latency.extend(self.measure_latency(durability)?);
+        }
+        let cpu_now = CpuTimes::now();
+        Ok(Report {
+            version: env!("CARGO_PKG_VERSION"),
+            machine: Machine::observe(),
+            settings: self.settings(),
+            ceilings: self.ceilings,
+            throughput,
+            latency,
+            verdict: self.verdict,
+            broker: None,
+            steal: cpu_now.steal_since(&cpu),
+            others: cpu_now.others_since(&cpu),
+            elapsed_s: began.elapsed().as_secs_f64(),
+            interrupted: interrupt::requested(),
+        })
+    }
+
+    fn settings(&self) -> Settings {
+        let Plan { cores, brokers, .. } = self.plan;
+        let layout = match brokers {
+            Some(brokers) => format!("brokers {brokers}"),
+            None => cores.to_string(),
+        };
+        Settings {
+            brokers: brokers.clone().unwrap_or_else(|| "embedded".into()),
+            broker_cores: cores.broker.clone(),
+            client_cores: cores.clients.clone(),
+            cores_shared: brokers.is_none() && cores.shared,
+            partitions: self.plan.partitions,
+            record_bytes: self.plan.record_size,
+            producers: self.plan.producers,
+            consumers: self.plan.consumers,
+            acks: self.plan.acks.name(),
+            compression: self.plan.compression.name(),
+            layout,
+        }
+    }
+}
+
+/// About how long the run takes, for the progress bar.
+fn planned(plan: &Plan) -> Duration {
+    let slices: Duration = plan
+        .parts
+        .iter()
+        .map(|part| part.slice.expected() * part.slices * 3)
+        .sum();
+    slices + plan.times.ceiling * 7 + plan.times.tail * 2 + plan.times.latency * 2
+}
+
+/// The middle one, or the mean of the two in the middle; 0 of none.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    match figures.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => figures[count / 2],
+        count => (figures[count / 2 - 1] + figures[count / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![]), 0.0);
+        assert_eq!(median(vec![3.0]), 3.0);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), 3.0);
+    }
+}

@@ -1,0 +1,132 @@
+//! Consuming from the tail: the newest records, which the broker still holds
+//! in memory.
+//!
+//! A reader that follows the tail is fed no faster than producers write. To
+//! see how fast the broker can feed one, the newest records of several
+//! partitions are read again and again. Slices of this and of a loopback stream
+//! alternate, as those of producing and of the bare loop do.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use corelog_client::{Producer, ProducerRecord};
+use corelog_protocol::Durability;
+
+use super::slice::Slice;
+use super::throughput::stretches_between;
+use super::{Suite, median};
+use crate::interrupt;
+use crate::report::Throughput;
+use crate::workload::clients;
+use crate::workload::consume::{Consumed, Stretch, read_repeatedly, share_out};
+use crate::workload::payload::{Epoch, Payloads, Stamp};
+
+/// Partitions at least: one pass through all is long beside the round trip
+/// that starts it.
+const LEAST_PARTITIONS: i32 = 16;
+
+/// Record bytes of each partition: well within what the broker holds of it.
+const BYTES_EACH: usize = 2 << 20;
+
+const BATCH: usize = 256 << 10;
+
+/// Slices of which the median is told.
+const SLICES: u32 = 3;
+
+impl Suite<'_> {
+    pub(super) fn consume_from_the_tail(
+        &mut self,
+        durability: Durability,
+    ) -> Result<Option<Throughput>> {
+        if interrupt::requested() {
+            return Ok(None);
+        }
+        let topic = self.topic(durability, self.plan.partitions.max(LEAST_PARTITIONS))?;
+        let before = self.ends(&topic)?;
+        let time = self.plan.times.tail;
+        self.progress.step("consume from the tail", time);
+        self.fill(&before)?;
+        let stretches = stretches_between(&before, self.ends(&topic)?);
+        let mut slices = Vec::new();
+        let mut streams = Vec::new();
+        for _ in 0..SLICES {
+            slices.push(self.read_tail(&stretches, time / SLICES)?);
+            if self.ceilings.is_some() {
+                streams.push(self.loopback_stream(time / SLICES)?);
+            }
+        }
+        self.delete(&topic)?;
+        if interrupt::requested() {
+            return Ok(None);
+        }
+        let what = "consume from the tail".to_owned();
+        if let Some(ceilings) = &mut self.ceilings {
+            ceilings.loopback_stream_mb_per_s = median(streams.clone());
+        }
+        let mut figure = self.figure(what, &slices, |reached| self.loopback_ceiling(reached));
+        figure.ceiling_slices_mb_per_s = streams;
+        Ok(Some(figure))
+    }
+
+    /// Writes the records to be read into every partition.
+    fn fill(&self, partitions: &[Stretch]) -> Result<()> {
+        let record_size = self.plan.record_size;
+        let records = (BYTES_EACH / record_size).max(1) as u64;
+        let session = &self.session;
+        clients::run_one(&self.plan.cores, || async move {
+            let producer = session.producer(BATCH, 5).await?;
+            let mut payloads = Payloads::new(record_size);
+            for partition in partitions {
+                send_to(&producer, partition, &mut payloads, records).await?;
+            }
+            session.close(&producer).await
+        })
+    }
+
+    /// One slice: pass after pass until its time is over.
+    fn read_tail(&self, stretches: &[Stretch], time: Duration) -> Result<Slice> {
+        let consumers = self.plan.consumers;
+        let (session, progress) = (&self.session, self.progress.bytes());
+        let until = Instant::now() + time;
+        let (consumed, busy) = self.watched(|| {
+            clients::run(&self.plan.cores, consumers, |number| async move {
+                let mut consumer = session.consumer().await?;
+                let mine = share_of_tail(stretches, number, consumers);
+                read_repeatedly(&mut consumer, &mine, until, progress).await
+            })
+        })?;
+        let consumed: Vec<&Consumed> = consumed.iter().collect();
+        Ok(Slice::of_consumers(&consumed, busy))
+    }
+}
+
+/// As [`share_out`], but consumers in excess read what others read as well.
+fn share_of_tail(stretches: &[Stretch], number: usize, consumers: usize) -> Vec<Stretch> {
+    if consumers > stretches.len() {
+        vec![stretches[number % stretches.len()].clone()]
+    } else {
+        share_out(stretches, number, consumers)
+    }
+}
+
+async fn send_to(
+    producer: &Producer,
+    stretch: &Stretch,
+    payloads: &mut Payloads,
+    records: u64,
+) -> Result<()> {
+    let epoch = Epoch::now();
+    for sequence in 0..records {
+        let value = payloads.stamped(Stamp {
+            producer: 0,
+            sequence,
+            due: epoch.elapsed(),
+        });
+        let record = ProducerRecord::to(&stretch.partition.topic)
+            .partition(stretch.partition.partition)
+            .value(value);
+        // The flush of `close` tells whether any was refused.
+        drop(producer.send(record).await?);
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Latency from a producer to a consumer.
+//!
+//! *Open loop*: records are sent when they are due, whether or not earlier
+//! ones have returned, and each counts from the moment it was due: a stall
+//! shows in every record that it held up. *Closed loop*: each producer sends a
+//! record when its last one was acknowledged, which shows the way itself.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use corelog_client::{Consumer, Producer, ProducerRecord};
+
+use super::consume::{Stretch, start_at};
+use super::deliveries::Deliveries;
+use super::ledger::Ledger;
+use super::payload::{Epoch, Payloads, Stamp};
+use crate::interrupt;
+use crate::latency::Latencies;
+
+/// tokio's timers are coarser than this: the rest of a wait is spent looking
+/// at sockets, which costs the client's core but delays nothing.
+const TIMER_STEP: Duration = Duration::from_millis(2);
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long consumers wait for records after the last one was acknowledged.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When a producer sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// When the last record was acknowledged.
+    OneAtATime,
+    /// So long after the last record was due.
+    Every(Duration),
+}
+
+/// What producers and consumers of one measurement share.
+pub(crate) struct Exchange {
+    pub(crate) epoch: Epoch,
+    /// Records that were due before this are sent but not measured.
+    pub(crate) measured_from: Duration,
+    pub(crate) until: Instant,
+    /// Consumers that are not yet reading.
+    pub(crate) awaited: AtomicUsize,
+    /// Producers that may still send.
+    pub(crate) sending: AtomicUsize,
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+}
+
+/// Sends until the time is over; returns the records sent and acknowledged.
+pub(crate) async fn send(
+    producer: &Producer,
+    topic: &str,
+    number: u32,
+    payloads: &mut Payloads,
+    pace: Pace,
+    exchange: &Exchange,
+) -> Result<(u64, u64)> {
+    let sent = send_all(producer, topic, number, payloads, pace, exchange).await;
+    // Consumers wait for this, also after an error.
+    exchange.sending.fetch_sub(1, Ordering::AcqRel);
+    sent
+}
+
+async fn send_all(
+    producer: &Producer,
+    topic: &str,
+    number: u32,
+    payloads: &mut Payloads,
+    pace: Pace,
+    exchange: &Exchange,
+) -> Result<(u64, u64)> {
+    producer
+        .partitions_for(topic)
+        .await
+        .context("no metadata of the topic")?;
+    while exchange.awaited.load(Ordering::Acquire) > 0 && Instant::now() < exchange.until {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let progress = AtomicU64::new(0);
+    let mut deliveries = Deliveries::new(&progress, payloads.size() as u64);
+    let mut sent = 0;
+    let mut next = exchange.epoch.elapsed();
+    while Instant::now() < exchange.until && !interrupt::requested() {
+        let due = match pace {
+            Pace::OneAtATime => exchange.epoch.elapsed(),
+            Pace::Every(gap) => {
+                let due = next;
+                next += gap;
+                wait_until(due, exchange.epoch).await;
+                deliveries.take_ready().await?;
+                due
+            }
+        };
+        let value = payloads.stamped(Stamp {
+            producer: number,
+            sequence: sent,
+            due,
+        });
+        exchange.sent.fetch_add(1, Ordering::AcqRel);
+        sent += 1;
+        let delivery = producer
+            .send(ProducerRecord::to(topic).value(value))
+            .await
+            .context("a record was refused")?;
+        deliveries.push(delivery);
+        if let Pace::OneAtATime = pace {
+            deliveries.take_all().await?;
+        }
+    }
+    producer
+        .flush()
+        .await
+        .context("the last records were not acknowledged")?;
+    deliveries.take_all().await?;
+    Ok((sent, deliveries.acknowledged()))
+}
+
+async fn wait_until(due: Duration, epoch: Epoch) {
+    loop {
+        let left = due.saturating_sub(epoch.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        if left > TIMER_STEP {
+            tokio::time::sleep(left - TIMER_STEP).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Reads what comes after `stretches` until every record sent was received.
+pub(crate) async fn receive(
+    consumer: &mut Consumer,
+    stretches: &[Stretch],
+    payloads: &Payloads,
+    exchange: &Exchange,
+) -> Result<(Latencies, Ledger)> {
+    let mut latencies = Latencies::new();
+    let mut ledger = Ledger::default();
+    start_at(consumer, stretches, |stretch| stretch.end).await?;
+    let mut ready = false;
+    let mut moved_at = Instant::now();
+    loop {
+        let records = consumer.poll(POLL).await.context("a consumer failed")?;
+        let now = exchange.epoch.elapsed();
+        let mut received = 0;
+        for record in records {
+            let stamp = payloads.check(record.value.as_deref().unwrap_or_default());
+            ledger.enter(record.partition.get(), stamp);
+            received += 1;
+            if let Some(stamp) = stamp
+                && stamp.due >= exchange.measured_from
+            {
+                latencies.record(now.saturating_sub(stamp.due));
+            }
+        }
+        if !ready {
+            // An empty poll has told the broker where to go on from.
+            ready = true;
+            exchange.awaited.fetch_sub(1, Ordering::AcqRel);
+        }
+        if received > 0 {
+            moved_at = Instant::now();
+        }
+        let all = exchange.received.fetch_add(received, Ordering::AcqRel) + received;
+        let over = exchange.sending.load(Ordering::Acquire) == 0;
+        if over && (all >= exchange.sent.load(Ordering::Acquire) || moved_at.elapsed() > PATIENCE) {
+            return Ok((latencies, ledger));
+        }
+        if interrupt::requested() {
+            return Ok((latencies, ledger));
+        }
+    }
+}

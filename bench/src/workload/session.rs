@@ -1,0 +1,200 @@
+//! The cluster under test: its topics, and clients with the run's settings.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use corelog_client::{Admin, ClientConfig, Consumer, NewTopic, Producer, TopicPartition};
+use corelog_protocol::{Durability, PartitionIndex};
+
+use super::consume::Stretch;
+use crate::plan::{IN_FLIGHT, Plan};
+
+/// Bytes of batches that a producer may hold, at least: Kafka's default.
+const LEAST_BUFFER: usize = 32 << 20;
+
+/// What a batch may need beyond the values of its records.
+const BATCH_OVERHEAD: usize = 4 << 10;
+
+/// How long brokers may take to answer the first call.
+const FIRST_CONTACT: Duration = Duration::from_secs(3);
+
+/// How long they may take to create or delete a topic.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long a producer may take to end.
+const CLOSING: Duration = Duration::from_secs(30);
+
+pub(crate) struct Session<'a> {
+    plan: &'a Plan,
+    servers: String,
+    /// Numbers the topics created.
+    topics: AtomicU32,
+    /// Keeps the topics of two runs on one cluster apart.
+    run: u32,
+}
+
+/// A topic to send to.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    partitions: i32,
+    /// It stood before the run and stays after it.
+    existing: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(plan: &'a Plan, servers: String) -> Self {
+        Self {
+            plan,
+            servers,
+            topics: AtomicU32::new(0),
+            run: rand::random(),
+        }
+    }
+
+    pub(crate) async fn producer(&self, batch_size: usize, linger_ms: u32) -> Result<Producer> {
+        let largest = batch_size.max(self.plan.record_size) + BATCH_OVERHEAD;
+        let config = self
+            .config()
+            .set("acks", self.plan.acks)
+            .set("compression.type", self.plan.compression)
+            .set("batch.size", batch_size)
+            .set("linger.ms", linger_ms)
+            .set("buffer.memory", LEAST_BUFFER.max(16 * largest))
+            .set("max.request.size", largest.max(1 << 20))
+            .set("max.in.flight.requests.per.connection", IN_FLIGHT);
+        Producer::new(&config)
+            .await
+            .context("cannot start a producer")
+    }
+
+    pub(crate) async fn consumer(&self) -> Result<Consumer> {
+        let config = self
+            .config()
+            .set("max.poll.records", 5_000)
+            .set("auto.offset.reset", "none");
+        Consumer::new(&config)
+            .await
+            .context("cannot start a consumer")
+    }
+
+    /// Ends a producer whose records are all acknowledged, or fails for those that are not.
+    pub(crate) async fn close(&self, producer: &Producer) -> Result<()> {
+        producer
+            .close(CLOSING)
+            .await
+            .context("cannot close a producer")
+    }
+
+    /// The topic of `--topic` if it stands already, with its durability. Being
+    /// the first to speak to the brokers, it does not wait long for them.
+    pub(crate) async fn existing_topic(&self) -> Result<Option<(Topic, Durability)>> {
+        let admin = self.admin(FIRST_CONTACT).await?;
+        let (Some(name), Some(_)) = (&self.plan.topic, &self.plan.brokers) else {
+            return Ok(None);
+        };
+        let topics = admin
+            .list_topics()
+            .await
+            .context("cannot list the topics")?;
+        let found = topics.into_iter().find(|topic| topic.name == *name);
+        Ok(found.map(|topic| {
+            let existing = Topic {
+                name: topic.name,
+                partitions: i32::try_from(topic.partitions).unwrap_or(i32::MAX),
+                existing: true,
+            };
+            (existing, topic.durability)
+        }))
+    }
+
+    pub(crate) async fn create_topic(
+        &self,
+        durability: Durability,
+        partitions: i32,
+    ) -> Result<Topic> {
+        let number = self.topics.fetch_add(1, Ordering::Relaxed);
+        let name = match &self.plan.topic {
+            Some(name) => format!("{name}-{number}"),
+            None => format!("corelog-bench-{:08x}-{number}", self.run),
+        };
+        let largest = self.plan.largest_batch().max(self.plan.record_size) + BATCH_OVERHEAD;
+        let topic = NewTopic {
+            name: name.clone(),
+            partitions: Some(partitions),
+            replication_factor: None,
+            configs: vec![
+                ("durability".to_owned(), durability.to_string()),
+                (
+                    "max.message.bytes".to_owned(),
+                    largest.max(1_048_588).to_string(),
+                ),
+            ],
+        };
+        let admin = self.admin(ANSWER).await?;
+        let created = admin.create_topics(&[topic]).await;
+        for outcome in created.with_context(|| format!("cannot create topic {name}"))? {
+            outcome.with_context(|| format!("cannot create topic {name}"))?;
+        }
+        Ok(Topic {
+            name,
+            partitions,
+            existing: false,
+        })
+    }
+
+    /// Deletes a topic that this run created.
+    pub(crate) async fn delete_topic(&self, topic: &Topic) -> Result<()> {
+        if topic.existing {
+            return Ok(());
+        }
+        let name = &topic.name;
+        let admin = self.admin(ANSWER).await?;
+        let deleted = admin.delete_topics(&[name]).await;
+        for outcome in deleted.with_context(|| format!("cannot delete topic {name}"))? {
+            outcome.with_context(|| format!("cannot delete topic {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Each partition's end, as a stretch that ends where it starts.
+    pub(crate) async fn ends(&self, topic: &Topic) -> Result<Vec<Stretch>> {
+        let name = &topic.name;
+        let consumer = self.consumer().await?;
+        let partitions: Vec<TopicPartition> = (0..topic.partitions)
+            .map(|index| TopicPartition::new(name.as_str(), PartitionIndex::new(index)))
+            .collect();
+        let ends = consumer
+            .end_offsets(&partitions)
+            .await
+            .with_context(|| format!("cannot tell the ends of topic {name}"))?;
+        let mut stretches = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let Some(&end) = ends.get(&partition) else {
+                bail!("the broker did not tell the end of {partition}");
+            };
+            stretches.push(Stretch {
+                partition,
+                start: end,
+                end,
+            });
+        }
+        Ok(stretches)
+    }
+
+    async fn admin(&self, patience: Duration) -> Result<Admin> {
+        let config = self
+            .config()
+            .set("default.api.timeout.ms", patience.as_millis());
+        Admin::new(&config)
+            .await
+            .context("cannot reach the brokers")
+    }
+
+    fn config(&self) -> ClientConfig {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.servers)
+            .set("client.id", "corelog-bench")
+    }
+}

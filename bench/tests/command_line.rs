@@ -1,0 +1,122 @@
+//! The tool as its users run it: arguments, exit codes, and what it leaves behind.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn bench(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corelog-bench"));
+    command.arg("--data-dir").arg(folder).args(arguments);
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn is_empty(folder: &Path) -> bool {
+    folder.read_dir().unwrap().next().is_none()
+}
+
+/// A folder on the file system of the repository, which supports direct I/O
+/// where `/tmp` may not.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_with_its_range() {
+    let folder = folder();
+    let output = bench(folder.path(), &["--record-size", "8"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(
+        error.contains("--record-size 8 B is out of range: 32 B to 16 MiB"),
+        "{error}"
+    );
+    assert!(is_empty(folder.path()));
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_an_error_with_its_address() {
+    let free_port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_corelog-bench"))
+        .args(["--brokers", &free_port.to_string(), "--records", "1"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(error.contains(&free_port.to_string()), "{error}");
+}
+
+#[test]
+fn a_short_run_reads_every_record_back_and_leaves_nothing_behind() {
+    let folder = folder();
+    let arguments = [
+        "--records",
+        "3000",
+        "--partitions",
+        "3",
+        "--producers",
+        "2",
+        "--consumers",
+        "2",
+        "--format",
+        "json",
+    ];
+    let output = bench(folder.path(), &arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdict = &report["verdict"];
+    // Four produce figures, and the latency part's records.
+    assert!(verdict["sent"].as_u64().unwrap() > 4 * 3000, "{verdict}");
+    assert_eq!(verdict["acknowledged"], verdict["sent"]);
+    assert_eq!(verdict["read_back"], verdict["sent"]);
+    assert_eq!(verdict["damaged"], 0);
+    for figure in report["throughput"].as_array().unwrap() {
+        assert!(figure["mb_per_s"].as_f64().unwrap() > 0.0, "{figure}");
+        assert!(
+            figure["ceiling"]["share"].as_f64().unwrap() > 0.0,
+            "{figure}"
+        );
+    }
+    assert_eq!(report["latency"].as_array().unwrap().len(), 2);
+    assert!(is_empty(folder.path()), "files were left behind");
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let folder = folder();
+    let mut child = bench(folder.path(), &["--duration", "600"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while is_empty(folder.path()) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    let interrupt = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupt.success());
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(is_empty(folder.path()), "files were left behind");
+}
