@@ -100,11 +100,18 @@ fn write_ceilings(ceilings: &Ceilings, out: &mut String) -> fmt::Result {
 }
 
 fn write_throughput(lines: &[Throughput], out: &mut String) -> fmt::Result {
-    writeln!(
+    write!(
         out,
-        "\n{:<32}{:>7}{:>12}   {:<24}{:>7}{:>7}   busy: broker, clients",
-        "Throughput", "MB/s", "records/s", "ceiling", "MB/s", "share"
+        "\n{:<32}{:>7}{:>12}",
+        "Throughput", "MB/s", "records/s"
     )?;
+    if lines.iter().any(|line| line.ceiling.is_some()) {
+        write!(out, "   {:<24}{:>7}{:>7}", "ceiling", "MB/s", "share")?;
+    }
+    if lines.iter().any(|line| line.busy.is_some()) {
+        write!(out, "   busy: broker, clients")?;
+    }
+    writeln!(out)?;
     for line in lines {
         write!(
             out,
@@ -137,18 +144,15 @@ fn write_throughput(lines: &[Throughput], out: &mut String) -> fmt::Result {
 }
 
 fn write_latency(lines: &[Latency], out: &mut String) -> fmt::Result {
-    writeln!(
+    write!(
         out,
-        "\n{:<32}{:>9}{:>10}{:>10}{:>10}   {:<27}{:>9}{:>7}",
-        "Latency, producer to consumer",
-        "p50",
-        "p99",
-        "p99.9",
-        "max",
-        "ceiling of p50",
-        "",
-        "share"
+        "\n{:<32}{:>9}{:>10}{:>10}{:>10}",
+        "Latency, producer to consumer", "p50", "p99", "p99.9", "max"
     )?;
+    if lines.iter().any(|line| line.ceiling.is_some()) {
+        write!(out, "   {:<36}{:>7}", "ceiling of p50", "share")?;
+    }
+    writeln!(out)?;
     for line in lines {
         let LatencySummary {
             p50_us,

@@ -114,7 +114,10 @@ impl<'a> Suite<'a> {
             broker_cores: cores.broker.clone(),
             client_cores: cores.clients.clone(),
             cores_shared: brokers.is_none() && cores.shared,
-            partitions: self.plan.partitions,
+            partitions: match &self.existing {
+                Some(topic) => topic.partitions,
+                None => self.plan.partitions,
+            },
             record_bytes: self.plan.record_size,
             producers: self.plan.producers,
             consumers: self.plan.consumers,

@@ -38,7 +38,7 @@ pub(crate) struct Session<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
     pub(crate) name: String,
-    partitions: i32,
+    pub(crate) partitions: i32,
     /// It stood before the run and stays after it.
     existing: bool,
 }

@@ -127,6 +127,22 @@ fn it_fits_a_screen() {
 }
 
 #[test]
+fn without_ceilings_there_is_no_column_for_them() {
+    let mut report = report();
+    report.ceilings = None;
+    report.throughput[0].ceiling = None;
+    report.throughput[0].busy = None;
+    report.latency[0].ceiling = None;
+    let text = report.to_text();
+    assert!(
+        !text.contains("ceiling") && !text.contains("busy"),
+        "{text}"
+    );
+    assert!(!text.contains("What this machine can do"), "{text}");
+    assert!(text.lines().all(|line| !line.ends_with(' ')), "{text}");
+}
+
+#[test]
 fn a_lost_record_and_a_disturbed_run_are_said() {
     let mut report = report();
     report.verdict.read_back -= 1;
