@@ -71,12 +71,14 @@ impl ConfigValue for ListenAddress {
         let bracketed = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
+        // Only an IPv6 address has colons, and only it stands in brackets.
         let host = match bracketed {
-            Some(host) => host,
-            None if host.contains(':') => return None,
-            None => host,
+            Some(host) if host.contains(':') => host,
+            None if !host.contains(':') => host,
+            _ => return None,
         };
-        if host.is_empty() || host.contains(char::is_whitespace) {
+        let not_in_a_host = |c: char| c.is_whitespace() || c == '[' || c == ']';
+        if host.is_empty() || host.contains(not_in_a_host) {
             return None;
         }
         Some(Self::new(host, port.parse().ok()?))
@@ -108,6 +110,9 @@ mod tests {
             "host:65536",
             "::1:9190",
             "a b:1",
+            "[]:1",
+            "[[]]:1",
+            "[host]:1",
         ] {
             assert_eq!(parse(refused), None, "{refused:?}");
         }
