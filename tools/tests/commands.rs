@@ -5,7 +5,7 @@ mod harness;
 
 use std::process::Output;
 
-use harness::{BrokerProcess, Producing};
+use harness::{BrokerProcess, Running};
 use serde_json::Value;
 
 fn json(output: &[u8]) -> Value {
@@ -18,7 +18,7 @@ fn stderr(output: &Output) -> String {
 
 fn produce(broker: &BrokerProcess, arguments: &[&str], input: &str) -> Vec<String> {
     let arguments = [&["produce"], arguments].concat();
-    let mut producing = Producing::start(broker.corelog(&arguments));
+    let mut producing = Running::start(broker.corelog(&arguments));
     producing.feed(input.as_bytes());
     producing.finish()
 }
@@ -121,6 +121,23 @@ fn keys_are_split_from_lines_and_printed() {
     let mut lines: Vec<&str> = output.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["21\t3", "foobar\t1", "foobar\t2"]);
+}
+
+#[test]
+fn an_interrupt_ends_produce_with_its_acknowledgements_and_consume_with_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::start(folder.path());
+    broker.run(&["topic", "create", "orders", "--partitions", "1"]);
+    let mut producing = Running::start(broker.corelog(&["produce", "orders"]));
+    producing.feed(b"a\nb\n");
+    assert_eq!(producing.next_line(), "0\t0");
+    producing.interrupt();
+    assert_eq!(producing.wait(), ["0\t1"]);
+
+    let mut consuming = Running::start(broker.corelog(&["consume", "orders"]));
+    assert_eq!(consuming.next_line(), "a");
+    consuming.interrupt();
+    assert_eq!(consuming.wait(), ["b"]);
 }
 
 #[test]

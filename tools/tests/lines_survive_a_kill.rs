@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::process::Stdio;
 
-use harness::{BrokerProcess, Producing};
+use harness::{BrokerProcess, Running};
 use serde::Deserialize;
 
 const LINES: usize = 500_000;
@@ -44,11 +44,9 @@ fn every_acknowledged_line_is_read_back_where_it_was_acknowledged() {
     let mut broker = BrokerProcess::start(folder.path());
     broker.run(&["topic", "create", "lines", "--partitions", "8"]);
 
-    let mut producing = Producing::start(broker.corelog(&["produce", "lines"]));
+    let mut producing = Running::start(broker.corelog(&["produce", "lines"]));
     producing.feed(text(0..LINES / 2).as_bytes());
-    let mut acknowledged: Vec<String> = (0..1000)
-        .map(|_| producing.next_acknowledgement())
-        .collect();
+    let mut acknowledged: Vec<String> = (0..1000).map(|_| producing.next_line()).collect();
     broker.kill();
     // More comes while nobody is there to take it.
     producing.feed(text(LINES / 2..LINES * 3 / 4).as_bytes());
@@ -97,7 +95,7 @@ fn with_one_partition_and_no_kill_the_output_is_the_input_byte_for_byte() {
         broker.run(&["topic", "create", &topic, "--partitions", "1"]);
         let mut command = broker.corelog(&["produce", &topic, "--quiet", "--compression", codec]);
         command.stderr(Stdio::null());
-        let mut producing = Producing::start(command);
+        let mut producing = Running::start(command);
         producing.feed(&input);
         assert_eq!(producing.finish(), Vec::<String>::new(), "--quiet");
         let output = broker.run(&["consume", &topic, "--exit-at-end"]);

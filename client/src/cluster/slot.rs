@@ -1,7 +1,5 @@
 //! The place of one connection: opened when first asked for, and again after it ended.
 
-use std::time::Duration;
-
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
@@ -71,9 +69,6 @@ impl ConnectionSlot {
         }
         let wait = state.backoff.next_wait();
         state.not_before = Some(Instant::now() + wait);
-        Err(last.unwrap_or(ConnectionError::SetupTimeout {
-            address: String::new(),
-            waited: Duration::ZERO,
-        }))
+        Err(last.expect("there is always somebody to dial"))
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 pub(crate) use dial::{Dial, dial};
-pub(crate) use reply::PendingReply;
+pub(crate) use reply::{PendingReply, PendingWrite};
 
 use crate::error::{ConnectionError, RequestError};
 use reply::name_of;
@@ -166,17 +166,22 @@ impl Connection {
         Ok(pending)
     }
 
-    /// Queues a request that the broker never answers. The receiver resolves when it was given to the socket.
+    /// Queues a request that the broker never answers.
     pub(crate) fn send_unanswered<M: EncodeMessage>(
         &self,
         message: &M,
         payload: Vec<Bytes>,
-    ) -> Result<oneshot::Receiver<()>, ConnectionError> {
+    ) -> Result<PendingWrite, ConnectionError> {
         let shared = self.shared();
         let correlation_id = shared.register(|_, _| ())?;
         let (sender, written) = oneshot::channel();
         shared.queue(message, correlation_id, payload, Some(sender))?;
-        Ok(written)
+        Ok(PendingWrite {
+            shared: Arc::clone(shared),
+            written,
+            deadline: Instant::now() + shared.request_timeout,
+            request: M::API,
+        })
     }
 
     /// Reads a message out of a reply; a wrong one ends the connection.
@@ -194,11 +199,6 @@ impl Connection {
             self.shared().fail(error.clone());
             error
         })
-    }
-
-    /// Why the connection ended.
-    pub(crate) fn ended(&self) -> ConnectionError {
-        self.shared().closed_error()
     }
 
     /// Takes what the broker accepts from now on.
@@ -319,6 +319,17 @@ impl Shared {
             FrameKind::Push => self.dispatch_push(frame),
             FrameKind::Request => Err(self.malformed("a request", "only clients send those")),
         }
+    }
+
+    /// Ends a connection whose broker took too long over a request.
+    fn give_up(&self, request: ApiKey) -> ConnectionError {
+        let error = ConnectionError::RequestTimeout {
+            address: self.address.clone(),
+            request: name_of(request),
+            waited: self.request_timeout,
+        };
+        self.fail(error.clone());
+        error
     }
 
     fn malformed(&self, what: &'static str, reason: impl ToString) -> ConnectionError {

@@ -17,21 +17,33 @@ pub(crate) struct PendingReply {
     pub(super) request: ApiKey,
 }
 
+/// A request under way that has no reply.
+pub(crate) struct PendingWrite {
+    pub(super) shared: Arc<Shared>,
+    pub(super) written: oneshot::Receiver<()>,
+    pub(super) deadline: Instant,
+    pub(super) request: ApiKey,
+}
+
+impl PendingWrite {
+    /// Waits until the request was given to the socket; a broker that takes nothing for too long is given up.
+    pub(crate) async fn wait(self) -> Result<(), ConnectionError> {
+        match tokio::time::timeout_at(self.deadline, self.written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_sender_dropped)) => Err(self.shared.closed_error()),
+            Err(_elapsed) => Err(self.shared.give_up(self.request)),
+        }
+    }
+}
+
 impl PendingReply {
     /// Waits for the reply, at most for the request's time; a broker that takes longer is given up.
     pub(crate) async fn wait(self) -> Result<Frame, RequestError> {
-        let timeout = self.shared.request_timeout;
         let frame = match tokio::time::timeout_at(self.deadline, self.reply).await {
             Ok(Ok(reply)) => reply?,
             Ok(Err(_sender_dropped)) => return Err(self.shared.closed_error().into()),
             Err(_elapsed) => {
-                let error = ConnectionError::RequestTimeout {
-                    address: self.shared.address.clone(),
-                    request: name_of(self.request),
-                    waited: timeout,
-                };
-                self.shared.fail(error.clone());
-                return Err(error.into());
+                return Err(self.shared.give_up(self.request).into());
             }
         };
         match frame.header.kind {

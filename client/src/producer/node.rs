@@ -196,14 +196,13 @@ fn send(
     shared.metrics.requests.add(1);
     if settings.acks == Acks::None {
         let written = connection.send_unanswered(&request, payload);
-        let connection = connection.clone();
         return Box::pin(async move {
             let result = match written {
-                Ok(written) => match written.await {
+                Ok(written) => match written.wait().await {
                     Ok(()) => Ok(ProduceResponse {
                         partitions: Vec::new(),
                     }),
-                    Err(_dropped) => Err(connection.ended().into()),
+                    Err(error) => Err(error.into()),
                 },
                 Err(error) => Err(error.into()),
             };

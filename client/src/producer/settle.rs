@@ -220,7 +220,14 @@ pub(super) fn timeout(lane: &Lane, batch: &SealedBatch, failure: Option<String>)
         waited: batch.opened.elapsed(),
         reason: failure
             .or_else(|| batch.last_failure.clone())
-            .unwrap_or_else(|| "it was never sent".to_owned()),
+            .unwrap_or_else(|| {
+                let reason = if lane.has_route() {
+                    "it was never sent"
+                } else {
+                    "no leader of the partition is known"
+                };
+                reason.to_owned()
+            }),
     }
 }
 

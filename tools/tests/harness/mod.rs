@@ -108,14 +108,14 @@ fn broker_binary() -> PathBuf {
     folder.join("corelog-broker")
 }
 
-/// `corelog produce` under way.
-pub(crate) struct Producing {
+/// A `corelog` command under way, which prints as long as it runs.
+pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
-    acknowledgements: mpsc::Receiver<String>,
+    lines: mpsc::Receiver<String>,
 }
 
-impl Producing {
+impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
@@ -123,7 +123,7 @@ impl Producing {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, acknowledgements) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in stdout.lines() {
                 if sender.send(line.unwrap()).is_err() {
@@ -134,7 +134,7 @@ impl Producing {
         Self {
             stdin: child.stdin.take(),
             child,
-            acknowledgements,
+            lines,
         }
     }
 
@@ -143,17 +143,29 @@ impl Producing {
         self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
-    /// Waits for the next acknowledgement it prints.
-    pub(crate) fn next_acknowledgement(&mut self) -> String {
-        self.acknowledgements.recv().unwrap()
+    /// Waits for the next line it prints.
+    pub(crate) fn next_line(&mut self) -> String {
+        self.lines.recv().unwrap()
     }
 
-    /// Ends its stdin and waits for it; returns the rest of the acknowledgements. It must succeed.
+    /// Sends what Ctrl-C sends.
+    pub(crate) fn interrupt(&self) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Ends its stdin and waits for it; returns the rest of its lines. It must succeed.
     pub(crate) fn finish(mut self) -> Vec<String> {
         drop(self.stdin.take());
-        let rest = self.acknowledgements.iter().collect();
+        self.wait()
+    }
+
+    /// Waits for it; returns the rest of its lines. It must succeed.
+    pub(crate) fn wait(mut self) -> Vec<String> {
+        let rest = self.lines.iter().collect();
         let status = self.child.wait().unwrap();
-        assert!(status.success(), "produce ended with {status}");
+        assert!(status.success(), "it ended with {status}");
         rest
     }
 }
