@@ -45,13 +45,11 @@ fn every_acknowledged_line_is_read_back_where_it_was_acknowledged() {
     broker.run(&["topic", "create", "lines", "--partitions", "8"]);
 
     let mut producing = Running::start(broker.corelog(&["produce", "lines"]));
-    producing.feed(text(0..LINES / 2).as_bytes());
+    producing.feed_last(text(0..LINES).into_bytes());
     let mut acknowledged: Vec<String> = (0..1000).map(|_| producing.next_line()).collect();
+    // Most of the lines are still to come, or on their way.
     broker.kill();
-    // More comes while nobody is there to take it.
-    producing.feed(text(LINES / 2..LINES * 3 / 4).as_bytes());
     broker.start_again();
-    producing.feed(text(LINES * 3 / 4..LINES).as_bytes());
     acknowledged.extend(producing.finish());
     assert_eq!(acknowledged.len(), LINES);
 
@@ -96,7 +94,7 @@ fn with_one_partition_and_no_kill_the_output_is_the_input_byte_for_byte() {
         let mut command = broker.corelog(&["produce", &topic, "--quiet", "--compression", codec]);
         command.stderr(Stdio::null());
         let mut producing = Running::start(command);
-        producing.feed(&input);
+        producing.feed_last(input.clone());
         assert_eq!(producing.finish(), Vec::<String>::new(), "--quiet");
         let output = broker.run(&["consume", &topic, "--exit-at-end"]);
         assert!(

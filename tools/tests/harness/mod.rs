@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// A broker in its own process. Dropping it kills it.
 pub(crate) struct BrokerProcess {
@@ -112,6 +112,7 @@ fn broker_binary() -> PathBuf {
 pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
+    feeding: Option<JoinHandle<()>>,
     lines: mpsc::Receiver<String>,
 }
 
@@ -133,6 +134,7 @@ impl Running {
         });
         Self {
             stdin: child.stdin.take(),
+            feeding: None,
             child,
             lines,
         }
@@ -141,6 +143,12 @@ impl Running {
     /// Feeds its stdin. Blocks while it is behind.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    /// Feeds the rest of its stdin from a thread, because it reads no more while it is far behind.
+    pub(crate) fn feed_last(&mut self, bytes: Vec<u8>) {
+        let mut stdin = self.stdin.take().unwrap();
+        self.feeding = Some(thread::spawn(move || stdin.write_all(&bytes).unwrap()));
     }
 
     /// Waits for the next line it prints.
@@ -164,6 +172,9 @@ impl Running {
     /// Waits for it; returns the rest of its lines. It must succeed.
     pub(crate) fn wait(mut self) -> Vec<String> {
         let rest = self.lines.iter().collect();
+        if let Some(feeding) = self.feeding.take() {
+            feeding.join().unwrap();
+        }
         let status = self.child.wait().unwrap();
         assert!(status.success(), "it ended with {status}");
         rest
