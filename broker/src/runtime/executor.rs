@@ -1,8 +1,10 @@
 //! Shard threads: one glommio executor each, pinned to a core.
 
+mod nudge;
+
 use std::future::Future;
 use std::io;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,6 +12,9 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::backend::{self, Backend};
 use super::real;
+
+/// How long a new executor may take for its first round of tasks before it is nudged.
+const FIRST_ROUND: Duration = Duration::from_millis(20);
 
 /// How an executor thread is set up.
 #[derive(Debug, Clone)]
@@ -69,7 +74,7 @@ impl<T> ShardThread<T> {
 }
 
 /// Starts an executor thread and runs there the future that `init` makes. Returns once the executor
-/// stands, so that what the machine refuses is this call's error. When the future finishes, the thread
+/// runs, so that what the machine refuses is this call's error. When the future finishes, the thread
 /// ends and with it every task it spawned: wait for those that matter.
 pub fn launch_shard<F, Fut, T>(options: ExecutorOptions, init: F) -> io::Result<ShardThread<T>>
 where
@@ -94,12 +99,9 @@ where
                     .map_err(io::Error::from)
             });
             let executor = match executor {
-                Ok(executor) => {
-                    // The launcher waits for exactly this message.
-                    let _ = ready.send(Ok(()));
-                    executor
-                }
+                Ok(executor) => executor,
                 Err(error) => {
+                    // The launcher waits for exactly one message.
                     let _ = ready.send(Err(error));
                     return None;
                 }
@@ -107,16 +109,26 @@ where
             let _entered = backend::enter(Backend::Glommio);
             Some(executor.run(async move {
                 let _keeper = glommio::spawn_local(real::keep_awake());
+                let _ = ready.send(Ok(()));
                 let output = init().await;
                 real::settle().await;
                 output
             }))
         })?;
-    started.recv().unwrap_or_else(|_| {
-        Err(io::Error::other(
-            "the executor thread died while it started",
-        ))
-    })?;
+    loop {
+        match started.recv_timeout(FIRST_ROUND) {
+            Ok(started) => {
+                started?;
+                break;
+            }
+            Err(RecvTimeoutError::Timeout) => nudge::nudge(&thread),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other(
+                    "the executor thread died while it started",
+                ));
+            }
+        }
+    }
     Ok(ShardThread { thread })
 }
 
