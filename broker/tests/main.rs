@@ -9,6 +9,7 @@ mod damaged_requests;
 mod embedded_brokers;
 mod harness;
 mod hello;
+mod kill_loop;
 mod many_connections;
 mod metadata;
 mod pipelining;
