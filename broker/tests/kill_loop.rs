@@ -6,7 +6,7 @@
 //! large batches over many partitions; the broker dies at a random moment; the next one must hold
 //! every acknowledged record at the offset that was promised, and nothing that was never sent.
 //!
-//! `CORELOG_KILL_ROUNDS` says how many rounds; `kill_loop.sh` runs many on a release build.
+//! `CORELOG_TEST_KILL_ROUNDS` says how many rounds; `kill_loop.sh` runs many on a release build.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,10 +24,10 @@ use crate::harness::BrokerProcess;
 const TOPIC: &str = "killed";
 const PARTITIONS: i32 = 6;
 /// Deliveries that a round keeps waiting for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn rounds() -> u64 {
-    let asked = std::env::var("CORELOG_KILL_ROUNDS")
+    let asked = std::env::var("CORELOG_TEST_KILL_ROUNDS")
         .ok()
         .and_then(|rounds| rounds.parse().ok());
     asked.unwrap_or(4)
@@ -66,19 +66,21 @@ fn kill_again_and_again(durability: &str, seed: u64) {
     for round in 0..rounds() {
         let cores = random.random_range(1..=2);
         let broker = BrokerProcess::start(folder.path(), cores);
-        let config = ClientConfig::new()
-            .set("bootstrap.servers", broker.native().to_string())
+        let config = ClientConfig::new().set("bootstrap.servers", broker.native().to_string());
+        let batch_size = if random.random_bool(0.5) {
+            "4096"
+        } else {
+            "400000"
+        };
+        let producer_config = config
+            .clone()
             .set("acks", "all")
             .set("linger.ms", "1")
-            .set(
-                "batch.size",
-                if random.random_bool(0.5) {
-                    "4096"
-                } else {
-                    "400000"
-                },
-            )
-            .set("retries", "0");
+            .set("batch.size", batch_size)
+            .set("retries", "0")
+            .set("request.timeout.ms", "2000")
+            .set("delivery.timeout.ms", "3000")
+            .set("max.block.ms", "3000");
         let context = format!("{durability}, seed {seed:#x}, round {round}");
         runtime.block_on(async {
             if round == 0 {
@@ -102,8 +104,12 @@ fn kill_again_and_again(durability: &str, seed: u64) {
             verify(&config, &mut expected, &context).await;
         });
         let life = Duration::from_millis(random.random_range(50..700));
-        let load = runtime.spawn(load(config.clone(), random.random(), next_value));
-        runtime.block_on(tokio::time::sleep(life));
+        let mut load = runtime.spawn(load(producer_config, random.random(), next_value));
+        let ended = runtime.block_on(async { tokio::time::timeout(life, &mut load).await });
+        assert!(
+            ended.is_err(),
+            "{context}: the load ended before the broker did"
+        );
         broker.kill();
         let (acknowledged, sent) = runtime.block_on(load).unwrap();
         next_value += sent;

@@ -3,4 +3,4 @@
 # usage: kill_loop.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-CORELOG_KILL_ROUNDS="${1:-200}" exec cargo test --release --locked -p corelog-broker --test behaviour -- --nocapture kill_loop
+CORELOG_TEST_KILL_ROUNDS="${1:-200}" exec cargo test --release --locked -p corelog-broker --test behaviour -- --nocapture kill_loop

@@ -1,11 +1,11 @@
 //! One core's logs: the files of its partitions and the commit journal they share.
 //!
-//! A record's bytes are copied once into its partition's tail ([`tail`]), join the next group of
-//! the shard's commit journal ([`commit`]), and go to the partition's segment later in large whole
-//! blocks ([`write_out`]). A group is durable with one flush, whatever the number of partitions in
+//! A record's bytes are copied once into its partition's tail (`tail`), join the next group of
+//! the shard's commit journal (`commit`), and go to the partition's segment later in large whole
+//! blocks (`write_out`). A group is durable with one flush, whatever the number of partitions in
 //! it. Large appends skip the journal: their whole blocks go straight to the segment and the
 //! journal only records the extent. A checkpoint makes everything the journal held redundant and
-//! recycles its files ([`checkpoint`]); a start replays what no checkpoint covers ([`recovery`]).
+//! recycles its files (`checkpoint`); a start replays what no checkpoint covers (`recovery`).
 //!
 //! Everything here lives on one core: `Rc`, `Cell` and `RefCell`, and no borrow is held across an
 //! `.await`. This module knows nothing of leaders, high watermarks or clients. It reports per

@@ -1,6 +1,6 @@
 //! One partition on the core that owns it.
 //!
-//! [`replica::Replica`] decides and does no I/O; [`Partition`] carries its decisions out. Appends
+//! `replica::Replica` decides and does no I/O; `Partition` carries its decisions out. Appends
 //! go through a mailbox to the partition's one task, which makes them one after the other, so
 //! the order in which they were handed over is the order of their offsets. Reads take no place in
 //! that line: they ask the replica how far they may read and read the log themselves, so a

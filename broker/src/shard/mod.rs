@@ -3,13 +3,13 @@
 //! A shard is one thread's worth of broker: partitions, their log and journal, buffers, metrics
 //! and the connections its listener serves. All of it is `Rc` and `Cell`; other cores reach it
 //! only through the mesh ([`message::ShardMessage`]), and it reaches them only through its lanes
-//! ([`lane::Lane`]), which are bounded.
+//! (`lane::Lane`), which are bounded.
 //!
 //! Listeners hold a [`Router`]. Which shard owns a partition is computed from its id and the
 //! number of shards ([`crate::metadata::shard_of`]); it is stored nowhere.
 //!
 //! The shard follows the metadata: for each image it deletes, updates and opens its partitions
-//! ([`ownership`]), and only then acknowledges the image, so that whoever created a topic finds it
+//! (`ownership`), and only then acknowledges the image, so that whoever created a topic finds it
 //! on every shard.
 
 mod connection_limit;

@@ -62,7 +62,7 @@ impl Router {
     /// Puts a produce in its partition's line.
     ///
     /// The order of calls is the order of offsets: the place in line is settled when this
-    /// returns, and the future only waits for the answer. See [`PendingProduce::has_room`] for
+    /// returns, and the future only waits for the answer. See [`PendingProduce::crowded`] for
     /// what the caller owes in return.
     pub fn produce(&self, command: ProduceCommand) -> PendingProduce {
         match self.find(command.topic_partition) {

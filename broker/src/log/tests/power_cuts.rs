@@ -30,16 +30,16 @@ enum Stop {
     Kill,
 }
 
-/// How many seeds to run: more when `CORELOG_SEEDS` says so.
+/// How many seeds to run: more when `CORELOG_TEST_SEEDS` says so.
 fn seeds() -> u64 {
-    std::env::var("CORELOG_SEEDS")
+    std::env::var("CORELOG_TEST_SEEDS")
         .ok()
         .and_then(|seeds| seeds.parse().ok())
         .unwrap_or(SEEDS)
 }
 
 fn first_seed() -> u64 {
-    std::env::var("CORELOG_FIRST_SEED")
+    std::env::var("CORELOG_TEST_FIRST_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(0)

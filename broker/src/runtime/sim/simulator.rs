@@ -13,7 +13,7 @@ use super::executor::{Core, Next};
 
 /// One simulated machine: an executor that follows a seed, and a disk that survives its crashes.
 ///
-/// ```ignore
+/// ```text
 /// let mut simulator = Simulator::new(seed);
 /// let storage = Storage::simulated(simulator.disk());
 /// simulator.run_until(Duration::from_millis(3), write_records(storage.clone()));
