@@ -125,6 +125,16 @@ pub async fn recover(storage: &Storage, topics: &KnownTopics) -> Result<Recovere
         replay.apply_journal(shard, journal).await?;
     }
     let outcome = replay.finish().await?;
+    // A checkpoint without them would void the journals that still tell what is wrong, and the next
+    // start would take their folders for new ones.
+    if !outcome.suspects.is_empty() {
+        let suspects: Vec<String> = outcome
+            .suspects
+            .iter()
+            .map(|suspect| format!("{}: {}", suspect.topic_partition, suspect.reason))
+            .collect();
+        return Err(RecoveryError::Suspects(suspects.join("; ")));
+    }
     let generation = Generation {
         number: last_run.generation.number + 1,
         salt: random_u64(),
