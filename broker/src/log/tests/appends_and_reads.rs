@@ -26,7 +26,7 @@ fn appended_records_are_read_back_before_and_after_a_clean_stop() {
     simulator.run(async {
         let mut model = Model::default();
         let rig = start(disk.clone(), small_options(), &[config(Durability::Sync)]).await;
-        let log = &rig.logs[0];
+        let log = &rig.logs[&0];
         for index in 0..400 {
             let values: Vec<_> = (0..3)
                 .map(|n| value(index * 3 + n, 700 * (n + 1)))
@@ -42,7 +42,7 @@ fn appended_records_are_read_back_before_and_after_a_clean_stop() {
             log.changed().await;
         }
         model.acknowledged = model.sent.len();
-        model.check(log, "while running").await;
+        model.check(log, "while running").await.unwrap();
         rig.shard.close().await.unwrap();
         let again = start(disk.clone(), small_options(), &[config(Durability::Sync)]).await;
         assert!(
@@ -50,7 +50,10 @@ fn appended_records_are_read_back_before_and_after_a_clean_stop() {
             "{}",
             again.recovered.report
         );
-        model.check(&again.logs[0], "after a clean stop").await;
+        model
+            .check(&again.logs[&0], "after a clean stop")
+            .await
+            .unwrap();
     });
 }
 
@@ -61,7 +64,7 @@ fn segments_of_a_clean_stop_hold_nothing_but_batches() {
     let disk = simulator.disk();
     simulator.run(async {
         let rig = start(storage_, small_options(), &[config(Durability::Written)]).await;
-        let log = &rig.logs[0];
+        let log = &rig.logs[&0];
         for index in 0..200 {
             let values = [value(index, 5000)];
             log.append(&batch(&values, 1), log.log_end_offset(), EPOCH, None)
@@ -96,7 +99,7 @@ fn a_read_ends_before_the_bound_it_was_given_and_starts_with_the_batch_of_its_of
     let disk = storage(&simulator);
     simulator.run(async {
         let rig = start(disk, small_options(), &[config(Durability::Sync)]).await;
-        let log = &rig.logs[0];
+        let log = &rig.logs[&0];
         for index in 0..100 {
             let values: Vec<_> = (0..10).map(|n| value(index * 10 + n, 900)).collect();
             log.append(&batch(&values, 1), log.log_end_offset(), EPOCH, None)
@@ -139,7 +142,7 @@ fn a_batch_larger_than_a_segment_is_refused_and_changes_nothing() {
     let disk = storage(&simulator);
     simulator.run(async {
         let rig = start(disk, small_options(), &[config(Durability::Sync)]).await;
-        let log = &rig.logs[0];
+        let log = &rig.logs[&0];
         let refused = log
             .append(&batch(&[value(0, 300 << 10)], 1), Offset::ZERO, EPOCH, None)
             .await;
@@ -160,7 +163,7 @@ fn a_timestamp_finds_the_first_record_that_is_not_older() {
     let disk = storage(&simulator);
     simulator.run(async {
         let rig = start(disk, small_options(), &[config(Durability::Sync)]).await;
-        let log = &rig.logs[0];
+        let log = &rig.logs[&0];
         for index in 0..300_usize {
             let time = 10_000 + 10 * i64::try_from(index).unwrap();
             log.append(
@@ -198,7 +201,7 @@ fn a_failed_sync_stops_the_log_directory_for_good() {
     let disk = simulator.disk();
     simulator.run(async {
         let rig = start(storage_, small_options(), &[config(Durability::Sync)]).await;
-        let log = &rig.logs[0];
+        let log = &rig.logs[&0];
         log.append(&batch(&[value(0, 100)], 1), Offset::ZERO, EPOCH, None)
             .await
             .unwrap();

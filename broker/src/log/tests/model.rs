@@ -6,6 +6,22 @@ use corelog_protocol::{Durability, Offset};
 use super::rig::EPOCH;
 use crate::log::PartitionLog;
 
+/// What a log did that it must not do. The canaries demand the first, so that no other failure
+/// passes for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// Acknowledged records are not there, cannot be read, or have other bytes, and the log serves
+    /// the partition as if nothing had happened.
+    #[error("acknowledged records are lost: {0}")]
+    Lost(String),
+    /// The log says itself that the partition is not what was acknowledged.
+    #[error("a partition is suspect: {0}")]
+    Suspect(String),
+    /// The log holds what was never sent, or it cannot be read behind what was acknowledged.
+    #[error("the log is wrong: {0}")]
+    Wrong(String),
+}
+
 /// A partition's records as they were sent, by offset, and how many were acknowledged at the
 /// partition's own level.
 #[derive(Clone, Default)]
@@ -17,58 +33,72 @@ pub(super) struct Model {
 impl Model {
     /// The log must hold every acknowledged record, in order, with its bytes, and nothing that was
     /// not sent. Whatever else it holds is taken as sent from now on.
-    pub(super) async fn check(&mut self, log: &PartitionLog, context: &str) {
+    pub(super) async fn check(&mut self, log: &PartitionLog, context: &str) -> Result<(), Fault> {
         let end = usize::try_from(log.log_end_offset().get()).unwrap();
-        assert!(
-            end >= self.acknowledged,
-            "{context}: {} records were acknowledged and {end} are left",
-            self.acknowledged
-        );
-        assert!(
-            end <= self.sent.len(),
-            "{context}: {end} records where {} were sent",
-            self.sent.len()
-        );
+        let acknowledged = self.acknowledged;
+        if end < acknowledged {
+            return Err(Fault::Lost(format!(
+                "{context}: {acknowledged} records were acknowledged and {end} are left"
+            )));
+        }
+        if end > self.sent.len() {
+            let sent = self.sent.len();
+            return Err(Fault::Wrong(format!(
+                "{context}: {end} records where {sent} were sent"
+            )));
+        }
         self.sent.truncate(end);
         let mut at = 0;
         while at < end {
-            let from = Offset::new(i64::try_from(at).unwrap());
-            let read = log.read(from, log.log_end_offset(), 64 << 10).await;
-            let read = read.unwrap_or_else(|error| panic!("{context}: offset {at}: {error}"));
-            assert!(
-                !read.is_empty(),
-                "{context}: nothing to read at {at} of {end}"
-            );
-            let bytes = read.to_bytes();
-            for batch in split_batches(&bytes) {
-                let batch = batch.unwrap_or_else(|error| panic!("{context}: offset {at}: {error}"));
-                batch
-                    .verify_crc()
-                    .unwrap_or_else(|error| panic!("{context}: offset {at}: {error}"));
-                assert_eq!(batch.partition_leader_epoch(), Some(EPOCH), "{context}");
-                assert_eq!(
-                    batch.base_offset().get(),
-                    i64::try_from(at).unwrap(),
-                    "{context}"
-                );
-                let mut scratch = Vec::new();
-                for record in batch.records(&mut scratch, 1 << 20).unwrap() {
-                    let record = record.unwrap();
-                    assert!(
-                        record.value == Some(&self.sent[at][..]),
-                        "{context}: offset {at} holds other bytes than were sent"
-                    );
-                    at += 1;
+            at = self.check_from(at, log).await.map_err(|(at, problem)| {
+                let found = format!("{context}: offset {at}: {problem}");
+                if at < acknowledged {
+                    Fault::Lost(found)
+                } else {
+                    Fault::Wrong(found)
                 }
+            })?;
+        }
+        if at != end || log.end_offset_at(Durability::Sync) != log.log_end_offset() {
+            return Err(Fault::Wrong(format!(
+                "{context}: what a start found ends at {end} and is durable"
+            )));
+        }
+        self.acknowledged = end;
+        Ok(())
+    }
+
+    /// Compares what one read from the record `at` on gives, and returns the record behind it.
+    async fn check_from(
+        &self,
+        mut at: usize,
+        log: &PartitionLog,
+    ) -> Result<usize, (usize, String)> {
+        let from = Offset::new(i64::try_from(at).unwrap());
+        let read = log.read(from, log.log_end_offset(), 64 << 10).await;
+        let read = read.map_err(|error| (at, error.to_string()))?;
+        if read.is_empty() {
+            return Err((at, "there is nothing to read".to_owned()));
+        }
+        let bytes = read.to_bytes();
+        for batch in split_batches(&bytes) {
+            let batch = batch.map_err(|error| (at, error.to_string()))?;
+            batch
+                .verify_crc()
+                .map_err(|error| (at, error.to_string()))?;
+            if batch.partition_leader_epoch() != Some(EPOCH)
+                || batch.base_offset().get() != i64::try_from(at).unwrap()
+            {
+                return Err((at, format!("{batch:?}")));
+            }
+            let mut scratch = Vec::new();
+            for record in batch.records(&mut scratch, 1 << 20).unwrap() {
+                if record.unwrap().value != Some(&self.sent[at][..]) {
+                    return Err((at, "other bytes than were sent".to_owned()));
+                }
+                at += 1;
             }
         }
-        assert_eq!(at, end, "{context}");
-        let synced = log.end_offset_at(Durability::Sync);
-        assert_eq!(
-            synced,
-            log.log_end_offset(),
-            "{context}: what a start found is durable"
-        );
-        self.acknowledged = end;
+        Ok(at)
     }
 }

@@ -7,7 +7,6 @@
 //! power at the right moment. These seeds do.
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use corelog_protocol::Durability;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::model::Model;
-use super::rig::{EPOCH, Rig, batch, small_options, start, storage};
+use super::model::{Fault, Model};
+use super::rig::{EPOCH, Rig, batch, small_options, start_any, storage};
 use crate::log::canary::{Canary, plant};
 use crate::log::{LogConfig, LogOptions, PartitionLog};
 use crate::runtime::{Simulator, sleep, spawn};
@@ -48,39 +47,35 @@ fn first_seed() -> u64 {
 #[test]
 fn no_power_cut_takes_an_acknowledged_record() {
     for seed in first_seed()..first_seed() + seeds() {
-        run_seed(seed, Stop::PowerCut);
+        run_seed(seed, Stop::PowerCut).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 
 #[test]
 fn no_death_of_the_process_takes_a_written_record() {
     for seed in 0..seeds() / 2 {
-        run_seed(seed, Stop::Kill);
+        run_seed(seed, Stop::Kill).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 
 #[test]
 fn a_log_without_flushes_is_caught() {
-    assert!(
-        is_caught(Canary::FlushRemoved),
-        "no seed noticed that nothing was flushed"
-    );
+    assert_is_caught(Canary::FlushRemoved);
 }
 
 #[test]
 fn a_log_that_recycles_its_journal_too_early_is_caught() {
-    assert!(
-        is_caught(Canary::RecycleBeforeSegmentSync),
-        "no seed noticed that the segments were not synced"
-    );
+    assert_is_caught(Canary::RecycleBeforeSegmentSync);
 }
 
-fn is_caught(canary: Canary) -> bool {
+/// Some seed loses acknowledged records with the planted bug and none without it.
+fn assert_is_caught(canary: Canary) {
+    let lost = |seed: &u64| matches!(run_seed(*seed, Stop::PowerCut), Err(Fault::Lost(_)));
     plant(Some(canary));
-    let caught = (0..SEEDS)
-        .any(|seed| catch_unwind(AssertUnwindSafe(|| run_seed(seed, Stop::PowerCut))).is_err());
+    let caught = (0..SEEDS).find(lost);
     plant(None);
-    caught
+    let seed = caught.unwrap_or_else(|| panic!("no seed lost a record to {canary:?}"));
+    assert_eq!(run_seed(seed, Stop::PowerCut), Ok(()), "without the bug");
 }
 
 /// What a seed decides before anything runs.
@@ -117,7 +112,7 @@ fn plan(random: &mut StdRng, stop: Stop) -> Plan {
     }
 }
 
-fn run_seed(seed: u64, stop: Stop) {
+fn run_seed(seed: u64, stop: Stop) -> Result<(), Fault> {
     let mut random = StdRng::seed_from_u64(seed);
     let plan = plan(&mut random, stop);
     let mut simulator = Simulator::new(seed);
@@ -132,27 +127,36 @@ fn run_seed(seed: u64, stop: Stop) {
         let millis = random.random_range(1..200);
         let workload_seed = random.random();
         let round = round_of_appends(&disk, &plan, &models, workload_seed, &context);
-        simulator.run_until(Duration::from_millis(millis), round);
+        if let Some(Err(fault)) = simulator.run_until(Duration::from_millis(millis), round) {
+            return Err(fault);
+        }
         match stop {
             Stop::PowerCut => simulator.crash(),
             Stop::Kill => simulator.kill(),
         }
     }
     simulator.run(async {
-        let rig = start(disk.clone(), plan.options.clone(), &plan.configs).await;
-        check_all(&rig, &models, &format!("seed {seed}, {stop:?}, at the end")).await;
+        let rig = start_any(disk.clone(), plan.options.clone(), &plan.configs).await;
+        check_all(&rig, &models, &format!("seed {seed}, {stop:?}, at the end")).await?;
         rig.shard.close().await.unwrap();
-    });
+        Ok(())
+    })
 }
 
-async fn check_all(rig: &Rig, models: &[Rc<RefCell<Model>>], context: &str) {
-    for (index, (log, model)) in rig.logs.iter().zip(models).enumerate() {
+async fn check_all(rig: &Rig, models: &[Rc<RefCell<Model>>], context: &str) -> Result<(), Fault> {
+    for (&index, log) in &rig.logs {
         // A copy: the power may go while it is checked.
-        let mut checked = model.borrow().clone();
+        let mut checked = models[index].borrow().clone();
         checked
             .check(log, &format!("{context}, partition {index}"))
-            .await;
-        model.replace(checked);
+            .await?;
+        models[index].replace(checked);
+    }
+    match rig.suspects.first_key_value() {
+        None => Ok(()),
+        Some((index, reason)) => Err(Fault::Suspect(format!(
+            "{context}, partition {index}: {reason}"
+        ))),
     }
 }
 
@@ -162,11 +166,11 @@ async fn round_of_appends(
     models: &[Rc<RefCell<Model>>],
     seed: u64,
     context: &str,
-) {
-    let rig = start(disk.clone(), plan.options.clone(), &plan.configs).await;
-    check_all(&rig, models, context).await;
+) -> Result<(), Fault> {
+    let rig = start_any(disk.clone(), plan.options.clone(), &plan.configs).await;
+    check_all(&rig, models, context).await?;
     let mut appenders = Vec::new();
-    for (index, log) in rig.logs.iter().enumerate() {
+    for (&index, log) in &rig.logs {
         let random = StdRng::seed_from_u64(seed ^ index as u64);
         let level = plan.configs[index].durability;
         let appender = append_for_ever(
@@ -185,6 +189,7 @@ async fn round_of_appends(
     for appender in appenders {
         appender.await;
     }
+    Ok(())
 }
 
 async fn append_for_ever(

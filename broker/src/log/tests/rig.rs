@@ -1,5 +1,6 @@
 //! One shard's logs on the disk of a simulator.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use corelog_protocol::record::BatchBuilder;
 use corelog_protocol::{Compression, LeaderEpoch, PartitionIndex, ShardId, Timestamp, TopicId};
 
 use crate::log::{
-    JournalOptions, KnownTopics, LogConfig, LogOptions, PartitionLog, Recovered, ShardLog,
-    TopicPartition, recover,
+    JournalOptions, KnownTopics, LogConfig, LogError, LogOptions, PartitionLog, Recovered,
+    ShardLog, TopicPartition, recover,
 };
 use crate::runtime::{BufferPool, Simulator, Storage};
 
@@ -40,7 +41,10 @@ pub(super) fn small_options() -> LogOptions {
 /// A started shard.
 pub(super) struct Rig {
     pub(super) shard: ShardLog,
-    pub(super) logs: Vec<Rc<PartitionLog>>,
+    /// The logs that could be opened, by the number of their partition.
+    pub(super) logs: BTreeMap<usize, Rc<PartitionLog>>,
+    /// The others, with the reason.
+    pub(super) suspects: BTreeMap<usize, String>,
     pub(super) recovered: Recovered,
 }
 
@@ -53,11 +57,23 @@ pub(super) fn known(partitions: i32) -> KnownTopics {
     }
 }
 
-/// Recovers what the simulator's disk holds and opens `configs.len()` partitions.
+/// Recovers what the simulator's disk holds, where nothing may be suspect, and opens
+/// `configs.len()` partitions.
 pub(super) async fn start(simulated: Storage, options: LogOptions, configs: &[LogConfig]) -> Rig {
+    let rig = start_any(simulated, options, configs).await;
+    assert_eq!(rig.suspects, BTreeMap::new(), "nothing is suspect");
+    rig
+}
+
+/// Recovers what the simulator's disk holds and opens those of `configs.len()` partitions that are
+/// not suspect.
+pub(super) async fn start_any(
+    simulated: Storage,
+    options: LogOptions,
+    configs: &[LogConfig],
+) -> Rig {
     let topics = known(i32::try_from(configs.len()).unwrap());
     let recovered = recover(&simulated, &topics).await.unwrap();
-    assert_eq!(recovered.suspects, [], "nothing is suspect");
     let pool = BufferPool::new(32 << 20);
     let shard = ShardLog::start(
         simulated,
@@ -68,21 +84,34 @@ pub(super) async fn start(simulated: Storage, options: LogOptions, configs: &[Lo
     )
     .await
     .unwrap();
-    let mut logs = Vec::new();
+    let mut logs = BTreeMap::new();
+    let mut suspects = BTreeMap::new();
     for (index, config) in configs.iter().enumerate() {
         let id = partition(i32::try_from(index).unwrap());
+        let mut found = recovered.suspects.iter();
+        if let Some(suspect) = found.find(|suspect| suspect.topic_partition == id) {
+            suspects.insert(index, suspect.reason.clone());
+            continue;
+        }
         let start = recovered.partitions.get(&id).cloned();
         let folder = &topics.partitions[&id];
-        logs.push(
-            shard
-                .open_partition(id, folder, config.clone(), start)
-                .await
-                .unwrap(),
-        );
+        match shard
+            .open_partition(id, folder, config.clone(), start)
+            .await
+        {
+            Ok(log) => {
+                logs.insert(index, log);
+            }
+            Err(LogError::Suspect { reason, .. }) => {
+                suspects.insert(index, reason);
+            }
+            Err(error) => panic!("partition {index}: {error}"),
+        }
     }
     Rig {
         shard,
         logs,
+        suspects,
         recovered,
     }
 }
