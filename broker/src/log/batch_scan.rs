@@ -39,9 +39,35 @@ pub(super) struct WalkFrom {
     pub(super) dense: bool,
 }
 
-/// Walks the batches of `file` from one position to another.
+/// A segment whose end is not in its file yet.
+pub(super) struct Source<'a> {
+    /// `None` when no byte of it was written.
+    pub(super) file: Option<&'a File>,
+    /// The bytes from `rest_at` on, whatever the file holds there.
+    pub(super) rest: &'a [u8],
+    pub(super) rest_at: u64,
+}
+
+impl Source<'_> {
+    /// At most `length` bytes at `position`; none behind the end.
+    async fn read_at(&self, position: u64, length: usize) -> io::Result<Vec<u8>> {
+        if let Some(into) = position.checked_sub(self.rest_at) {
+            let from = usize::try_from(into).unwrap_or(usize::MAX);
+            let rest = self.rest.get(from..).unwrap_or_default();
+            return Ok(rest[..length.min(rest.len())].to_vec());
+        }
+        let Some(file) = self.file else {
+            return Ok(Vec::new());
+        };
+        let in_file = usize::try_from(self.rest_at - position).unwrap_or(usize::MAX);
+        let read = file.read_at(position, length.min(in_file)).await?;
+        Ok(read.to_vec())
+    }
+}
+
+/// Walks the batches of a segment from one position to another.
 pub(super) async fn walk(
-    file: &File,
+    source: &Source<'_>,
     segment_base: Offset,
     index_interval_bytes: u64,
     from: WalkFrom,
@@ -72,11 +98,10 @@ pub(super) async fn walk(
             window.drain(..at);
             window_start = walked.position;
             let step = WINDOW_BYTES.max(wanted).min(left) - window.len().min(left);
-            let read = file
-                .read_at(window_start + window.len() as u64, step)
-                .await?;
+            let at = window_start + window.len() as u64;
+            let read = source.read_at(at, step).await?;
             if read.is_empty() {
-                walked.stopped = Some(format!("the file ends at {window_start}"));
+                walked.stopped = Some(format!("the file ends at {at}"));
                 break;
             }
             window.extend_from_slice(&read);

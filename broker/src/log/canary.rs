@@ -8,6 +8,14 @@ pub(crate) enum Canary {
     FlushRemoved,
     /// The journal is recycled although the segments were not synced.
     RecycleBeforeSegmentSync,
+    /// A start does not mind flushed groups that are damaged.
+    DamagedGroupsIgnored,
+    /// A start does not mind flushed groups that are missing.
+    MissingGroupsIgnored,
+    /// A start does not mind whom a group it cannot read may have named.
+    DoubtsForgotten,
+    /// A start finds suspects and does not tell the next one.
+    SuspectsForgotten,
 }
 
 #[cfg(test)]

@@ -28,9 +28,12 @@ use super::write_out::Reach;
 use super::{Generation, LogFailure, TopicPartition};
 
 const MAGIC: [u8; 4] = *b"CLCP";
-const FORMAT_VERSION: u16 = 1;
-/// magic, version, reserved, CRC of what follows, generation, salt, flushed sequence, count
-const HEADER_BYTES: usize = 40;
+const FORMAT_VERSION: u16 = 2;
+/// magic, version, reserved, CRC of what follows, generation, salt, covered sequence, flushed
+/// sequence, count of partitions, count of suspects
+const HEADER_BYTES: usize = 52;
+/// A suspect's reason is cut to this many bytes.
+const LARGEST_REASON: usize = 1000;
 /// Partitions written out and synced at a time.
 const CONCURRENCY: usize = 8;
 /// A checkpoint file beyond this is not read.
@@ -50,9 +53,14 @@ pub(super) fn checkpoint_path(shard: ShardId) -> PathBuf {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     pub(super) generation: Generation,
+    /// Every group up to this one is in the segments; its place in the journal may have been used
+    /// again.
+    pub(super) covered_sequence: u64,
     /// The journal is known to be flushed up to this group.
     pub(super) flushed_sequence: u64,
     pub(super) partitions: BTreeMap<TopicPartition, PartitionStart>,
+    /// Partitions that no start may open any more, with the reason; in `start.checkpoint` only.
+    pub(super) suspects: BTreeMap<TopicPartition, String>,
 }
 
 impl Checkpoint {
@@ -74,13 +82,27 @@ impl Checkpoint {
                 bytes.extend_from_slice(&offset.get().to_le_bytes());
             }
         }
-        let count = u32::try_from(self.partitions.len()).expect("partitions are bounded");
+        for (id, reason) in &self.suspects {
+            bytes.extend_from_slice(id.topic_id.as_bytes());
+            bytes.extend_from_slice(&id.partition.get().to_le_bytes());
+            let mut length = reason.len().min(LARGEST_REASON);
+            while !reason.is_char_boundary(length) {
+                length -= 1;
+            }
+            let reason = &reason.as_bytes()[..length];
+            let length = u16::try_from(length).expect("cut to a bound");
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(reason);
+        }
+        let count = |entries: usize| u32::try_from(entries).expect("partitions are bounded");
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4..6].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes[12..20].copy_from_slice(&self.generation.number.to_le_bytes());
         bytes[20..28].copy_from_slice(&self.generation.salt.to_le_bytes());
-        bytes[28..36].copy_from_slice(&self.flushed_sequence.to_le_bytes());
-        bytes[36..40].copy_from_slice(&count.to_le_bytes());
+        bytes[28..36].copy_from_slice(&self.covered_sequence.to_le_bytes());
+        bytes[36..44].copy_from_slice(&self.flushed_sequence.to_le_bytes());
+        bytes[44..48].copy_from_slice(&count(self.partitions.len()).to_le_bytes());
+        bytes[48..52].copy_from_slice(&count(self.suspects.len()).to_le_bytes());
         let crc = crc32c(&bytes[12..]);
         bytes[8..12].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -111,14 +133,12 @@ impl Checkpoint {
             number: reader.u64()?,
             salt: reader.u64()?,
         };
+        let covered_sequence = reader.u64()?;
         let flushed_sequence = reader.u64()?;
-        let count = reader.u32()?;
+        let (partition_count, suspect_count) = (reader.u32()?, reader.u32()?);
         let mut partitions = BTreeMap::new();
-        for _ in 0..count {
-            let id = TopicPartition {
-                topic_id: TopicId::from_bytes(reader.take()?),
-                partition: PartitionIndex::try_from(reader.i32()?).ok()?,
-            };
+        for _ in 0..partition_count {
+            let id = reader.topic_partition()?;
             let block_crc = reader.u32()?;
             let applied_sequence = reader.u64()?;
             let segment_base = reader.offset()?;
@@ -142,10 +162,20 @@ impl Checkpoint {
                 },
             );
         }
-        Some(Checkpoint {
+        let mut suspects = BTreeMap::new();
+        for _ in 0..suspect_count {
+            let id = reader.topic_partition()?;
+            let length = u16::from_le_bytes(reader.take()?);
+            let (reason, rest) = reader.rest.split_at_checked(length.into())?;
+            reader.rest = rest;
+            suspects.insert(id, String::from_utf8_lossy(reason).into_owned());
+        }
+        reader.rest.is_empty().then_some(Checkpoint {
             generation,
+            covered_sequence,
             flushed_sequence,
             partitions,
+            suspects,
         })
     }
 }
@@ -159,6 +189,13 @@ impl Reader<'_> {
         let (taken, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
         Some(*taken)
+    }
+
+    fn topic_partition(&mut self) -> Option<TopicPartition> {
+        Some(TopicPartition {
+            topic_id: TopicId::from_bytes(self.take()?),
+            partition: PartitionIndex::try_from(self.i32()?).ok()?,
+        })
     }
 
     fn u32(&mut self) -> Option<u32> {
@@ -228,8 +265,10 @@ async fn checkpoint(shared: &Rc<Shared>) -> Result<(), LogFailure> {
     }
     let checkpoint = Checkpoint {
         generation: shared.generation,
+        covered_sequence: cut,
         flushed_sequence: shared.commit.flushed().min(shared.commit.formed()),
         partitions,
+        suspects: BTreeMap::new(),
     };
     let path = checkpoint_path(shared.shard);
     shared
@@ -356,14 +395,26 @@ mod tests {
                 number: 3,
                 salt: 0xabcd,
             },
+            covered_sequence: 11,
             flushed_sequence: 12,
             partitions: [(id(0), start.clone()), (id(1), start)].into(),
+            suspects: [(id(2), "group 9 is damaged".to_owned())].into(),
         }
     }
 
     #[test]
     fn a_checkpoint_comes_back() {
         assert_eq!(Checkpoint::decode(&checkpoint().encode()), Ok(checkpoint()));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        let mut long = checkpoint();
+        let id = *long.suspects.keys().next().unwrap();
+        long.suspects
+            .insert(id, format!("{}\u{e9}", "x".repeat(999)));
+        let read = Checkpoint::decode(&long.encode()).unwrap();
+        assert_eq!(read.suspects[&id], "x".repeat(999));
     }
 
     #[test]

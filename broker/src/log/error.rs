@@ -149,13 +149,6 @@ pub enum ReadError {
 /// The start could not establish what the logs hold.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    /// Partitions do not hold what the journal says was acknowledged. Their journals and segments
-    /// are kept.
-    #[error(
-        "partitions do not hold what was acknowledged ({0}); keep a copy of the data folder, then \
-         restore these partitions from a backup"
-    )]
-    Suspects(String),
     /// A file could not be used.
     #[error("cannot {operation} {}: {source}", .path.display())]
     Io {

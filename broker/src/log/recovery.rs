@@ -5,20 +5,29 @@
 //! partition's bytes are rewritten from its checkpointed position on, because a segment that was
 //! not synced proves nothing, and the rest of its file is cut. Afterwards one checkpoint for all
 //! partitions begins a new generation, and the old journals mean nothing any more.
+//!
+//! A partition that is not what was acknowledged becomes suspect: from then on nothing of it is
+//! written, cut or removed, and the journals that tell about it are set aside. All others are
+//! served.
 
+mod doubt;
+mod last_run;
+mod partition_replay;
 mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use corelog_protocol::{LeaderEpoch, Offset, ShardId, TopicId};
+use corelog_protocol::{LeaderEpoch, Offset, TopicId};
 
-use super::checkpoint::{Checkpoint, LARGEST_CHECKPOINT, checkpoint_path, start_checkpoint_path};
+use super::canary::{Canary, is_planted};
+use super::checkpoint::{Checkpoint, start_checkpoint_path};
 use super::journal::scan_shard_journals;
 use super::shard_log::{DATA_FOLDER, JOURNAL_FOLDER};
 use super::{Generation, RecoveryError, TopicPartition};
 use crate::runtime::{Storage, random_u64};
-use replay::Replay;
+use last_run::{LastRun, LastShard, remove_shard_checkpoints, set_aside_folder};
+use replay::{Replay, ShardJournal};
 
 /// What the metadata knows about partitions.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +74,8 @@ impl PartitionStart {
     }
 }
 
-/// A partition whose bytes are not what was acknowledged. It must not be led; nothing was cut.
+/// A partition whose bytes are not what was acknowledged. It must not be led; nothing was cut. It
+/// stays suspect from start to start until its topic is deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suspect {
     /// The partition.
@@ -81,7 +91,7 @@ pub struct Recovered {
     pub generation: Generation,
     /// Where each partition stands; one that is missing here is new.
     pub partitions: BTreeMap<TopicPartition, PartitionStart>,
-    /// Partitions that must not be opened.
+    /// Partitions that must not be opened, those of earlier starts included.
     pub suspects: Vec<Suspect>,
     /// One sentence for the log.
     pub report: String,
@@ -89,79 +99,55 @@ pub struct Recovered {
 
 /// Replays every journal into the segments and begins a new generation.
 pub async fn recover(storage: &Storage, topics: &KnownTopics) -> Result<Recovered, RecoveryError> {
-    let journal_folder = Path::new(JOURNAL_FOLDER);
-    for folder in [journal_folder, Path::new(DATA_FOLDER)] {
-        storage
-            .create_dir_all(folder)
-            .await
-            .map_err(RecoveryError::io("create", folder))?;
+    for folder in [Path::new(JOURNAL_FOLDER), Path::new(DATA_FOLDER)] {
+        let created = storage.create_dir_all(folder).await;
+        created.map_err(RecoveryError::io("create", folder))?;
     }
-    storage
-        .sync_dir(Path::new(""))
-        .await
-        .map_err(RecoveryError::io("sync", Path::new(".")))?;
-    let names: Vec<String> = storage
-        .list(journal_folder)
-        .await
-        .map_err(RecoveryError::io("list", journal_folder))?
-        .into_iter()
-        .map(|entry| entry.name)
-        .collect();
-    let last_run = load_last_run(storage, &names).await?;
-    let mut journals = Vec::new();
-    for (shard, files, flushed) in last_run.shards {
-        let generation = last_run.generation;
-        let mut journal = scan_shard_journals(storage, journal_folder, &files, shard, generation)
-            .await
-            .map_err(RecoveryError::io("read", journal_folder))?;
-        journal.flushed_sequence = journal.flushed_sequence.max(flushed);
-        journals.push((shard, journal));
-    }
-    let mut replay = Replay::new(storage, topics, last_run.partitions);
+    let root = Path::new("");
+    let synced = storage.sync_dir(root).await;
+    synced.map_err(RecoveryError::io("sync", Path::new(".")))?;
+    let mut last_run = LastRun::load(storage).await?;
+    last_run
+        .suspects
+        .retain(|id, _| !topics.deleted.contains(&id.topic_id));
+    let journals = scan(storage, topics, &last_run).await?;
+    let unknown = unknown_partitions(topics, &last_run, &journals);
+    let evidence: Vec<Evidence> = journals.iter().map(Evidence::of).collect();
+
+    let partitions = std::mem::take(&mut last_run.partitions);
+    let old_suspects = std::mem::take(&mut last_run.suspects);
+    let mut replay = Replay::new(storage, topics, partitions, old_suspects.clone());
     replay
         .secure_begun_blocks(&journals, last_run.generation)
         .await?;
-    for (shard, journal) in journals {
-        replay.apply_journal(shard, journal).await?;
+    for journal in journals {
+        replay.apply_journal(journal).await?;
     }
-    let outcome = replay.finish().await?;
-    // A checkpoint without them would void the journals that still tell what is wrong, and the next
-    // start would take their folders for new ones.
-    if !outcome.suspects.is_empty() {
-        let suspects: Vec<String> = outcome
-            .suspects
-            .iter()
-            .map(|suspect| format!("{}: {}", suspect.topic_partition, suspect.reason))
+    let mut outcome = replay.finish().await?;
+
+    // Before anything says that the old journals mean nothing any more.
+    let is_new = |id: &TopicPartition| !old_suspects.contains_key(id);
+    let told_of: BTreeSet<_> = outcome.suspects.keys().copied().filter(is_new).collect();
+    if !told_of.is_empty() || !unknown.is_empty() {
+        let folder = set_aside_folder(last_run.generation);
+        for id in &told_of {
+            let reason = outcome.suspects.entry(*id).or_default();
+            *reason = format!("{reason}; its journals are kept in {}", folder.display());
+        }
+        let about = told_of.union(&unknown).copied().collect();
+        let shards: Vec<LastShard> = evidence
+            .into_iter()
+            .filter(|evidence| evidence.is_about(&about))
+            .map(|evidence| evidence.shard)
             .collect();
-        return Err(RecoveryError::Suspects(suspects.join("; ")));
+        last_run.set_aside(storage, &shards).await?;
+        report_unknown_topics(&unknown, &folder);
     }
     let generation = Generation {
         number: last_run.generation.number + 1,
         salt: random_u64(),
     };
-    let partitions: BTreeMap<_, _> = outcome
-        .partitions
-        .iter()
-        .map(|(id, start)| (*id, start.clone()))
-        .collect();
-    let checkpoint = Checkpoint {
-        generation,
-        flushed_sequence: 0,
-        partitions,
-    };
-    let path = start_checkpoint_path();
-    let written = storage.replace_file(&path, &checkpoint.encode()).await;
-    written.map_err(RecoveryError::io("write", &path))?;
-    for name in names
-        .iter()
-        .filter(|name| parse_shard_checkpoint(name).is_some())
-    {
-        let path = journal_folder.join(name);
-        storage
-            .remove_file(&path)
-            .await
-            .map_err(RecoveryError::io("remove", &path))?;
-    }
+    begin_generation(storage, generation, &outcome).await?;
     Ok(Recovered {
         generation,
         report: format!(
@@ -172,129 +158,142 @@ pub async fn recover(storage: &Storage, topics: &KnownTopics) -> Result<Recovere
             outcome.bytes,
             outcome.suspects.len()
         ),
-        partitions: outcome.partitions.into_iter().collect(),
-        suspects: outcome.suspects,
+        partitions: outcome.partitions,
+        suspects: outcome
+            .suspects
+            .into_iter()
+            .map(|(topic_partition, reason)| Suspect {
+                topic_partition,
+                reason,
+            })
+            .collect(),
     })
 }
 
-/// What the files say about the run before this one.
-struct LastRun {
-    generation: Generation,
-    partitions: BTreeMap<TopicPartition, PartitionStart>,
-    /// Per shard: its journal files and what its checkpoint says was flushed.
-    shards: Vec<(ShardId, Vec<String>, u64)>,
-}
-
-async fn load_last_run(storage: &Storage, names: &[String]) -> Result<LastRun, RecoveryError> {
-    let path = start_checkpoint_path();
-    let Some(start) = load_checkpoint(storage, &path).await? else {
-        // No checkpoint is right once only: before the first start has written it, and then there
-        // is no data either.
-        let data = Path::new(DATA_FOLDER);
-        let folders = storage
-            .list(data)
-            .await
-            .map_err(RecoveryError::io("list", data))?;
-        if !folders.is_empty() || names.iter().any(|name| name.ends_with(".journal")) {
-            return Err(RecoveryError::Checkpoint {
-                path,
-                problem: "missing".to_owned(),
-            });
-        }
-        let generation = Generation { number: 0, salt: 0 };
-        return Ok(LastRun {
-            generation,
-            partitions: BTreeMap::new(),
-            shards: Vec::new(),
-        });
-    };
-    let mut partitions = start.partitions;
-    let shards: BTreeSet<u16> = names
-        .iter()
-        .filter_map(|name| parse_journal(name).or(parse_shard_checkpoint(name)))
-        .collect();
-    let mut found = Vec::new();
-    for shard in shards.into_iter().map(ShardId::new) {
-        let path = checkpoint_path(shard);
-        let overlay = load_checkpoint(storage, &path)
-            .await?
-            .filter(|overlay| overlay.generation == start.generation);
-        let flushed = overlay
-            .as_ref()
-            .map_or(0, |overlay| overlay.flushed_sequence);
-        partitions.extend(overlay.into_iter().flat_map(|overlay| overlay.partitions));
-        let journals: Vec<_> = names
-            .iter()
-            .filter(|name| parse_journal(name) == Some(shard.get()))
-            .cloned()
-            .collect();
-        found.push((shard, journals, flushed));
-    }
-    Ok(LastRun {
-        generation: start.generation,
-        partitions,
-        shards: found,
-    })
-}
-
-async fn load_checkpoint(
+/// Reads the journals of all shards and finds out which partitions each may speak of.
+async fn scan(
     storage: &Storage,
-    path: &Path,
-) -> Result<Option<Checkpoint>, RecoveryError> {
-    if !storage
-        .exists(path)
-        .await
-        .map_err(RecoveryError::io("stat", path))?
-    {
-        return Ok(None);
+    topics: &KnownTopics,
+    last_run: &LastRun,
+) -> Result<Vec<ShardJournal>, RecoveryError> {
+    let mut journals = Vec::new();
+    for shard in &last_run.shards {
+        let generation = last_run.generation;
+        let mut journal = scan_shard_journals(storage, &shard.journals, shard.id, generation)
+            .await
+            .map_err(RecoveryError::io("read", Path::new(JOURNAL_FOLDER)))?;
+        journal.flushed_sequence = journal.flushed_sequence.max(shard.flushed_sequence);
+        journals.push(ShardJournal {
+            shard: shard.clone(),
+            journal,
+            may_name: BTreeMap::new(),
+        });
     }
-    let bytes = storage
-        .read_file(path, LARGEST_CHECKPOINT)
-        .await
-        .map_err(RecoveryError::io("read", path))?;
-    Checkpoint::decode(&bytes)
-        .map(Some)
-        .map_err(|problem| RecoveryError::Checkpoint {
-            path: path.to_owned(),
-            problem,
+    // A partition stays with one shard for a whole generation.
+    let owned: Vec<BTreeSet<TopicPartition>> = journals
+        .iter()
+        .map(|it| {
+            it.shard
+                .overlay
+                .union(&it.journal.touched)
+                .copied()
+                .collect()
         })
-}
-
-/// The shard in a name such as `shard-3-0.journal`.
-fn parse_journal(name: &str) -> Option<u16> {
-    let (shard, index) = name
-        .strip_prefix("shard-")?
-        .strip_suffix(".journal")?
-        .split_once('-')?;
-    index.parse::<u32>().ok()?;
-    shard.parse().ok()
-}
-
-/// The shard in a name such as `shard-3.checkpoint`.
-fn parse_shard_checkpoint(name: &str) -> Option<u16> {
-    name.strip_prefix("shard-")?
-        .strip_suffix(".checkpoint")?
-        .parse()
-        .ok()
-}
-
-/// What the replay made of it all.
-struct Outcome {
-    partitions: BTreeMap<TopicPartition, PartitionStart>,
-    suspects: Vec<Suspect>,
-    groups: u64,
-    bytes: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn journal_file_names_tell_their_shard() {
-        assert_eq!(parse_journal("shard-12-3.journal"), Some(12));
-        assert_eq!(parse_journal("shard-12.journal"), None);
-        assert_eq!(parse_shard_checkpoint("shard-7.checkpoint"), Some(7));
-        assert_eq!(parse_shard_checkpoint("start.checkpoint"), None);
+        .collect();
+    for (index, journal) in journals.iter_mut().enumerate() {
+        let of_another = |id: &TopicPartition| {
+            let mut others = owned
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index);
+            !owned[index].contains(id) && others.any(|(_, owned)| owned.contains(id))
+        };
+        let ids = topics.partitions.keys().copied();
+        journal.may_name = ids
+            .filter(|id| !last_run.suspects.contains_key(id) && !of_another(id))
+            .map(|id| {
+                let start = last_run.partitions.get(&id);
+                (id, start.map_or(0, |start| start.applied_sequence))
+            })
+            .collect();
     }
+    Ok(journals)
+}
+
+/// Partitions that checkpoints or journals speak of and that the metadata neither knows nor knows
+/// to be deleted: it was lost, or has gone back in time.
+fn unknown_partitions(
+    topics: &KnownTopics,
+    last_run: &LastRun,
+    journals: &[ShardJournal],
+) -> BTreeSet<TopicPartition> {
+    let touched = journals.iter().flat_map(|it| &it.journal.touched);
+    let spoken_of = last_run.partitions.keys().chain(touched);
+    spoken_of
+        .filter(|id| {
+            !topics.partitions.contains_key(id)
+                && !topics.deleted.contains(&id.topic_id)
+                && !last_run.suspects.contains_key(id)
+        })
+        .copied()
+        .collect()
+}
+
+fn report_unknown_topics(unknown: &BTreeSet<TopicPartition>, folder: &Path) {
+    let topics: BTreeSet<TopicId> = unknown.iter().map(|id| id.topic_id).collect();
+    for topic_id in topics {
+        tracing::error!(
+            %topic_id,
+            set_aside = %folder.display(),
+            "the journal holds records of a topic that the metadata does not know; they are not \
+             served: restore the metadata and the set-aside journals from before this start, or \
+             create the topic anew and write its records again"
+        );
+    }
+}
+
+/// A shard's files and whom they tell about.
+struct Evidence {
+    shard: LastShard,
+    touched: BTreeSet<TopicPartition>,
+    /// Groups are damaged or missing, so it may tell about anyone.
+    has_holes: bool,
+}
+
+impl Evidence {
+    fn of(journal: &ShardJournal) -> Evidence {
+        Evidence {
+            shard: journal.shard.clone(),
+            touched: journal.journal.touched.clone(),
+            has_holes: !journal.holes().is_empty(),
+        }
+    }
+
+    fn is_about(&self, partitions: &BTreeSet<TopicPartition>) -> bool {
+        let known = |id| self.touched.contains(id) || self.shard.overlay.contains(id);
+        self.has_holes || partitions.iter().any(known)
+    }
+}
+
+/// Writes the checkpoint of all partitions, which voids the journals there are.
+async fn begin_generation(
+    storage: &Storage,
+    generation: Generation,
+    outcome: &replay::Outcome,
+) -> Result<(), RecoveryError> {
+    let mut suspects = outcome.suspects.clone();
+    if is_planted(Canary::SuspectsForgotten) {
+        suspects.clear();
+    }
+    let checkpoint = Checkpoint {
+        generation,
+        covered_sequence: 0,
+        flushed_sequence: 0,
+        partitions: outcome.partitions.clone(),
+        suspects,
+    };
+    let path = start_checkpoint_path();
+    let written = storage.replace_file(&path, &checkpoint.encode()).await;
+    written.map_err(RecoveryError::io("write", &path))?;
+    remove_shard_checkpoints(storage).await
 }

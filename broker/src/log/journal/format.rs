@@ -6,7 +6,7 @@
 //! the generation agree, and a body only when its checksum does.
 
 use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex, TopicId};
-use crc32c::crc32c;
+use crc32c::{crc32c, crc32c_append};
 use zerocopy::little_endian::{I32, I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -14,7 +14,7 @@ use crate::log::TopicPartition;
 
 /// "CLJG" as little-endian bytes.
 pub(crate) const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"CLJG");
-pub(crate) const FORMAT_VERSION: u16 = 1;
+pub(crate) const FORMAT_VERSION: u16 = 2;
 pub(crate) const GROUP_HEADER_BYTES: usize = size_of::<GroupHeaderBytes>();
 pub(crate) const ENTRY_HEADER_BYTES: usize = size_of::<EntryHeaderBytes>();
 
@@ -25,6 +25,23 @@ const _: () = {
 
 /// The entry checksum covers everything before it.
 const ENTRY_CRC_TO: usize = 68;
+
+/// What the checksum of every entry of a group begins with, so that entries which an older group
+/// left behind in the same block are never taken for this one's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EntrySeal(u32);
+
+impl EntrySeal {
+    pub(crate) fn new(generation: u64, salt: u64, sequence: u64) -> EntrySeal {
+        let crc = crc32c(&generation.to_le_bytes());
+        let crc = crc32c_append(crc, &salt.to_le_bytes());
+        EntrySeal(crc32c_append(crc, &sequence.to_le_bytes()))
+    }
+
+    fn checksum(self, entry: &EntryHeaderBytes) -> u32 {
+        crc32c_append(self.0, &entry.as_bytes()[..ENTRY_CRC_TO])
+    }
+}
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
 #[repr(C)]
@@ -94,6 +111,11 @@ pub(crate) struct GroupHeader {
 }
 
 impl GroupHeader {
+    /// What the checksums of the group's entries begin with.
+    pub(crate) fn entry_seal(&self) -> EntrySeal {
+        EntrySeal::new(self.generation, self.salt, self.sequence)
+    }
+
     pub(crate) fn encode(&self, out: &mut [u8]) {
         let mut bytes = GroupHeaderBytes {
             magic: U32::new(GROUP_MAGIC),
@@ -193,7 +215,7 @@ pub(crate) struct EntryHeader {
 }
 
 impl EntryHeader {
-    pub(crate) fn encode(&self, out: &mut [u8]) {
+    pub(crate) fn encode(&self, seal: EntrySeal, out: &mut [u8]) {
         let mut bytes = EntryHeaderBytes {
             kind: self.kind as u8,
             reserved: [0; 3],
@@ -208,7 +230,7 @@ impl EntryHeader {
             data_crc: U32::new(self.data_crc),
             header_crc: U32::new(0),
         };
-        bytes.header_crc = U32::new(crc32c(&bytes.as_bytes()[..ENTRY_CRC_TO]));
+        bytes.header_crc = U32::new(seal.checksum(&bytes));
         out[..ENTRY_HEADER_BYTES].copy_from_slice(bytes.as_bytes());
     }
 
@@ -221,9 +243,9 @@ impl EntryHeader {
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<EntryHeader> {
+    fn decode(seal: EntrySeal, bytes: &[u8]) -> Option<EntryHeader> {
         let (header, _) = EntryHeaderBytes::ref_from_prefix(bytes).ok()?;
-        if header.header_crc.get() != crc32c(&header.as_bytes()[..ENTRY_CRC_TO]) {
+        if header.header_crc.get() != seal.checksum(header) {
             return None;
         }
         Some(EntryHeader {
@@ -243,22 +265,25 @@ impl EntryHeader {
     }
 }
 
-/// Walks the entries of a body whose checksum was found right.
+/// Walks the entries of a group's body. The body's checksum need not be right: every header has one
+/// of its own.
 pub(crate) struct Entries<'a> {
     rest: &'a [u8],
     left: u32,
+    seal: EntrySeal,
 }
 
 impl<'a> Entries<'a> {
-    pub(crate) fn new(body: &'a [u8], entry_count: u32) -> Entries<'a> {
+    pub(crate) fn new(header: &GroupHeader, body: &'a [u8]) -> Entries<'a> {
         Entries {
             rest: body,
-            left: entry_count,
+            left: header.entry_count,
+            seal: header.entry_seal(),
         }
     }
 }
 
-/// A body with the right checksum whose entries do not parse: written by something else.
+/// The entries do not follow each other to the body's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the entries of a journal group do not fill its body")]
 pub(crate) struct MalformedBody;
@@ -268,10 +293,11 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
-            return None;
+            let unused = !std::mem::take(&mut self.rest).is_empty();
+            return unused.then_some(Err(MalformedBody));
         }
         self.left -= 1;
-        let entry = EntryHeader::decode(self.rest).and_then(|header| {
+        let entry = EntryHeader::decode(self.seal, self.rest).and_then(|header| {
             let data = self
                 .rest
                 .get(ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + header.carried_bytes())?;
@@ -279,7 +305,7 @@ impl<'a> Iterator for Entries<'a> {
             Some((header, data))
         });
         if entry.is_none() {
-            self.left = 0;
+            (self.left, self.rest) = (0, &[]);
         }
         Some(entry.ok_or(MalformedBody))
     }
@@ -334,13 +360,20 @@ mod tests {
         assert_eq!(GroupHeader::decode(&bytes[..63]), None);
     }
 
+    /// The body of [`group`].
+    fn two_entries() -> Vec<u8> {
+        let seal = group().entry_seal();
+        let mut body = vec![0; ENTRY_HEADER_BYTES * 2 + 5];
+        entry(EntryKind::Append, 5).encode(seal, &mut body);
+        body[ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + 5].copy_from_slice(b"bytes");
+        entry(EntryKind::Extent, 8192).encode(seal, &mut body[ENTRY_HEADER_BYTES + 5..]);
+        body
+    }
+
     #[test]
     fn entries_are_walked_with_the_bytes_they_carry() {
-        let mut body = vec![0; ENTRY_HEADER_BYTES * 2 + 5];
-        entry(EntryKind::Append, 5).encode(&mut body);
-        body[ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + 5].copy_from_slice(b"bytes");
-        entry(EntryKind::Extent, 8192).encode(&mut body[ENTRY_HEADER_BYTES + 5..]);
-        let entries: Vec<_> = Entries::new(&body, 2).map(Result::unwrap).collect();
+        let body = two_entries();
+        let entries: Vec<_> = Entries::new(&group(), &body).map(Result::unwrap).collect();
         assert_eq!(entries[0], (entry(EntryKind::Append, 5), &b"bytes"[..]));
         assert_eq!(entries[1], (entry(EntryKind::Extent, 8192), &b""[..]));
     }
@@ -348,8 +381,27 @@ mod tests {
     #[test]
     fn an_entry_that_claims_more_bytes_than_the_body_holds_is_malformed() {
         let mut body = vec![0; ENTRY_HEADER_BYTES + 4];
-        entry(EntryKind::Append, u32::MAX).encode(&mut body);
-        let mut entries = Entries::new(&body, 1);
+        entry(EntryKind::Append, u32::MAX).encode(group().entry_seal(), &mut body);
+        let mut entries = Entries::new(&group(), &body);
+        assert_eq!(entries.next(), Some(Err(MalformedBody)));
+        assert_eq!(entries.next(), None);
+    }
+
+    #[test]
+    fn entries_must_fill_the_body_and_be_of_its_group() {
+        let body = two_entries();
+        let fewer = GroupHeader {
+            entry_count: 1,
+            ..group()
+        };
+        let walked: Vec<_> = Entries::new(&fewer, &body).collect();
+        assert_eq!(walked.len(), 2);
+        assert_eq!(walked[1], Err(MalformedBody));
+        let newer = GroupHeader {
+            sequence: 42,
+            ..group()
+        };
+        let mut entries = Entries::new(&newer, &body);
         assert_eq!(entries.next(), Some(Err(MalformedBody)));
         assert_eq!(entries.next(), None);
     }

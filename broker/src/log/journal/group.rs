@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use crc32c::crc32c;
 
-use super::format::{ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader};
+use super::format::{ENTRY_HEADER_BYTES, EntryHeader, EntrySeal, GROUP_HEADER_BYTES, GroupHeader};
 use crate::log::Generation;
 use crate::runtime::BLOCK;
 
@@ -69,10 +69,15 @@ impl<D: Deref<Target = [u8]>> GroupBuilder<D> {
         let (head, body) = out.split_at_mut(GROUP_HEADER_BYTES);
         let (body, padding) = body.split_at_mut(self.body_length);
         padding.fill(0);
+        let seal = EntrySeal::new(
+            stamp.generation.number,
+            stamp.generation.salt,
+            stamp.sequence,
+        );
         let mut at = 0;
         let mut pieces = self.pieces.iter();
         for (header, piece_count) in &self.entries {
-            header.encode(&mut body[at..]);
+            header.encode(seal, &mut body[at..]);
             at += ENTRY_HEADER_BYTES;
             for piece in pieces.by_ref().take(*piece_count) {
                 body[at..at + piece.len()].copy_from_slice(piece);

@@ -8,4 +8,4 @@ mod scan;
 
 pub(crate) use files::{JournalFiles, JournalSlot};
 pub(crate) use group::{GroupBuilder, GroupStamp};
-pub(crate) use scan::{ScannedGroup, ScannedJournal, scan_shard_journals};
+pub(crate) use scan::{ScannedBody, ScannedGroup, ScannedJournal, scan_shard_journals};

@@ -1,13 +1,13 @@
 //! Reading a shard's journal after a stop of any kind.
 //!
-//! A group that does not check out does not end the scan by itself. If a later header (or the
-//! checkpoint) says that it had been flushed, it is corruption; otherwise it is the torn end of
-//! the journal, and everything behind it was never acknowledged: acknowledgements follow the
-//! unbroken prefix of groups.
+//! A group that does not check out does not end the scan. If a later header (or the checkpoint) says
+//! that it had been flushed, it is corruption; otherwise it is the torn end of the journal, and
+//! everything behind it was never acknowledged: acknowledgements follow the unbroken prefix of
+//! groups. This module only says what stands there; `recovery` draws the conclusions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use corelog_protocol::ShardId;
 use crc32c::crc32c;
@@ -22,16 +22,37 @@ const WINDOW_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct ScannedGroup {
     pub(crate) header: GroupHeader,
-    /// The body's checksum is right.
-    pub(crate) intact: bool,
-    file: usize,
-    position: u64,
+    pub(crate) body: ScannedBody,
+    /// Index of the file it stands in.
+    pub(crate) file: usize,
+    pub(crate) position: u64,
+}
+
+impl ScannedGroup {
+    pub(crate) fn is_intact(&self) -> bool {
+        matches!(self.body, ScannedBody::Intact)
+    }
+}
+
+/// What stands behind a group's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ScannedBody {
+    /// The checksum is right and the entries parse.
+    Intact,
+    /// Entry headers have checksums of their own and lead from one to the next, so a damaged body
+    /// still tells something.
+    Damaged {
+        /// Partitions whose logs the readable entries change.
+        named: BTreeSet<TopicPartition>,
+        /// Every header could be read: there are no others.
+        all_named: bool,
+    },
 }
 
 /// What the journal files of one shard hold of one generation.
 pub(crate) struct ScannedJournal {
     files: Vec<(PathBuf, File)>,
-    /// Ascending by sequence; gaps where a header was lost.
+    /// Ascending by sequence; gaps where a header was lost, or a file.
     pub(crate) groups: Vec<ScannedGroup>,
     /// The highest sequence that a header says was flushed.
     pub(crate) flushed_sequence: u64,
@@ -69,7 +90,16 @@ impl ScannedJournal {
     }
 
     pub(crate) fn entries<'a>(group: &ScannedGroup, body: &'a [u8]) -> Entries<'a> {
-        Entries::new(body, group.header.entry_count)
+        Entries::new(&group.header, body)
+    }
+
+    /// Where a group stands, for people.
+    pub(crate) fn place(&self, group: &ScannedGroup) -> String {
+        let path = self.files[group.file].0.display();
+        format!(
+            "group {} at byte {} of {path}",
+            group.header.sequence, group.position
+        )
     }
 
     pub(crate) async fn close(self) -> io::Result<()> {
@@ -80,12 +110,10 @@ impl ScannedJournal {
     }
 }
 
-/// Reads the headers of the journal files `names` of one shard and keeps the groups of
-/// `generation`.
+/// Reads the journal files of one shard and keeps the groups of `generation`.
 pub(crate) async fn scan_shard_journals(
     storage: &Storage,
-    folder: &Path,
-    names: &[String],
+    paths: &[PathBuf],
     shard: ShardId,
     generation: Generation,
 ) -> io::Result<ScannedJournal> {
@@ -96,18 +124,17 @@ pub(crate) async fn scan_shard_journals(
         touched: BTreeSet::new(),
         blocks: BTreeMap::new(),
     };
-    for name in names {
-        let path = folder.join(name);
-        let file = storage.open(&path, OpenMode::Read).await?;
+    for path in paths {
+        let file = storage.open(path, OpenMode::Read).await?;
         let length = file.len().await?;
         scan_file(&file, length, shard, generation, &mut journal).await?;
-        journal.files.push((path, file));
+        journal.files.push((path.clone(), file));
     }
     journal.groups.sort_by_key(|group| group.header.sequence);
     // A copied journal file brings every group twice: keep the one that is whole.
     journal.groups.dedup_by(|later, earlier| {
         let same = later.header.sequence == earlier.header.sequence;
-        if same && later.intact && !earlier.intact {
+        if same && later.is_intact() && !earlier.is_intact() {
             std::mem::swap(later, earlier);
         }
         same
@@ -139,45 +166,28 @@ async fn scan_file(
     let mut position = 0;
     while position + GROUP_HEADER_BYTES as u64 <= length {
         let header = GroupHeader::decode(window.get(position, GROUP_HEADER_BYTES).await?);
-        // A lower sequence is what the file held before it was recycled: the live groups of a
-        // file ascend, so nothing of interest follows.
-        let ascends =
-            |header: &GroupHeader| last_sequence.is_none_or(|last| header.sequence > last);
+        // A lower sequence is what the file held before it was recycled, at its end or in a block
+        // that was never written: newer groups may still follow.
         let live = header.filter(|header| {
             header.shard == shard.get()
                 && header.generation == generation.number
                 && header.salt == generation.salt
-                && ascends(header)
+                && last_sequence.is_none_or(|last| header.sequence > last)
         });
         let Some(header) = live else {
-            if header.is_some() && last_sequence.is_some() {
-                break;
-            }
             position += BLOCK as u64;
             continue;
         };
         let body_length = header.body_length as usize;
         let end = position + (GROUP_HEADER_BYTES + body_length).next_multiple_of(BLOCK) as u64;
-        let mut intact = false;
-        if end <= length {
-            let body = window
-                .get(position + GROUP_HEADER_BYTES as u64, body_length)
-                .await?;
-            intact = crc32c(body) == header.body_crc;
-            if intact {
-                for (entry, data) in Entries::new(body, header.entry_count).flatten() {
-                    journal.touched.insert(entry.topic_partition);
-                    if entry.kind == EntryKind::Block {
-                        let blocks = journal.blocks.entry(entry.topic_partition).or_default();
-                        blocks.push(data.to_vec());
-                    }
-                }
-            }
-        }
+        let body = window
+            .get(position + GROUP_HEADER_BYTES as u64, body_length)
+            .await?;
+        let body = journal.read_entries(&header, body);
         last_sequence = Some(header.sequence);
         journal.groups.push(ScannedGroup {
             header,
-            intact,
+            body,
             file: file_index,
             position,
         });
@@ -185,6 +195,33 @@ async fn scan_file(
         position = end;
     }
     Ok(())
+}
+
+impl ScannedJournal {
+    /// Takes down whom the entries of a group speak of, and judges its body.
+    fn read_entries(&mut self, header: &GroupHeader, body: &[u8]) -> ScannedBody {
+        let whole = body.len() == header.body_length as usize && crc32c(body) == header.body_crc;
+        let mut named = BTreeSet::new();
+        let mut all_named = true;
+        for entry in Entries::new(header, body) {
+            let Ok((entry, data)) = entry else {
+                all_named = false;
+                break;
+            };
+            self.touched.insert(entry.topic_partition);
+            if entry.kind != EntryKind::Block {
+                named.insert(entry.topic_partition);
+            } else if whole {
+                let blocks = self.blocks.entry(entry.topic_partition).or_default();
+                blocks.push(data.to_vec());
+            }
+        }
+        if whole && all_named {
+            ScannedBody::Intact
+        } else {
+            ScannedBody::Damaged { named, all_named }
+        }
+    }
 }
 
 /// A sliding part of a file in memory.

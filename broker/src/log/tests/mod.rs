@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod appends_and_reads;
+mod damaged_journals;
 mod model;
 mod power_cuts;
 mod rig;
+mod suspects;
+mod workload;
