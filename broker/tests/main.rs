@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod command_line;
+mod damaged_journal;
 mod damaged_requests;
 mod embedded_brokers;
 mod harness;

@@ -10,7 +10,8 @@ pub(super) struct Health {
     reasons: Vec<String>,
 }
 
-/// A broker is healthy when every shard answers and may write.
+/// A broker is healthy when every shard answers and may write. One that does not serve some of its
+/// partitions is degraded: a restart would not help it, so it still answers 200.
 pub(super) fn judge(collected: &Collected) -> Health {
     let silent = collected
         .silent
@@ -23,16 +24,34 @@ pub(super) fn judge(collected: &Collected) -> Health {
             snapshot.shard
         ))
     });
-    let reasons: Vec<String> = silent.chain(failed).collect();
+    let mut reasons: Vec<String> = silent.chain(failed).collect();
+    let has_failed = !reasons.is_empty();
+    let unusable = collected.shards.iter().filter_map(|snapshot| {
+        let shard = snapshot.shard;
+        match snapshot.unusable_partitions {
+            0 => None,
+            1 => Some(format!(
+                "shard {shard}: a partition is not served; the log says why"
+            )),
+            more => Some(format!(
+                "shard {shard}: {more} partitions are not served; the log says why"
+            )),
+        }
+    });
+    reasons.extend(unusable);
     Health {
-        status: if reasons.is_empty() { "ok" } else { "failed" },
+        status: match (has_failed, reasons.is_empty()) {
+            (true, _) => "failed",
+            (false, false) => "degraded",
+            (false, true) => "ok",
+        },
         reasons,
     }
 }
 
 impl Health {
     pub(super) fn is_ok(&self) -> bool {
-        self.reasons.is_empty()
+        self.status != "failed"
     }
 
     pub(super) fn to_json(&self) -> String {

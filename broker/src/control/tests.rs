@@ -83,6 +83,23 @@ fn health_names_what_is_wrong() {
 }
 
 #[test]
+fn a_broker_that_does_not_serve_every_partition_is_degraded_and_answers_ok() {
+    let control = start(1, |shard| {
+        let mut snapshot = snapshot(shard, None);
+        snapshot.unusable_partitions = 2;
+        Some(snapshot)
+    });
+    let (status, body) = get(control.address(), "/health");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert_eq!(
+        body,
+        "{\"status\":\"degraded\",\"reasons\":[\"shard 0: 2 partitions are not served; the log \
+         says why\"]}\n"
+    );
+    control.stop();
+}
+
+#[test]
 fn a_shard_that_hangs_does_not_hang_the_request() {
     let held = Mutex::new(Vec::new());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -100,30 +100,38 @@ pub(super) async fn open(
     Ok(Rc::new(PartitionLog::new(shared, id, folder, opened)))
 }
 
+/// The topic id that a folder says it belongs to; empty when it is unreadable.
+async fn owner_of(storage: &Storage, folder: &Path) -> Result<Option<String>, LogError> {
+    let path = folder.join(PARTITION_METADATA);
+    match storage.read_file(&path, LARGEST_SMALL_FILE).await {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let mut lines = text.lines();
+            let found = lines.find_map(|line| line.strip_prefix("topic_id: "));
+            Ok(Some(found.unwrap_or_default().trim().to_owned()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LogError::io("read", &path)(error)),
+    }
+}
+
 /// Makes the folder this partition's, durably, or finds that it is.
 async fn claim(storage: &Storage, id: TopicPartition, folder: &Path) -> Result<(), LogError> {
     let path = folder.join(PARTITION_METADATA);
     let ours = format!("version: 0\ntopic_id: {}", id.topic_id);
-    match storage.read_file(&path, LARGEST_SMALL_FILE).await {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            let found = text
-                .lines()
-                .find_map(|line| line.strip_prefix("topic_id: "));
-            let expected = id.topic_id.to_string();
-            match found {
-                Some(found) if found.trim() == expected => Ok(()),
-                found => Err(LogError::ForeignFolder {
-                    path: folder.to_owned(),
-                    found: found
-                        .unwrap_or("an unreadable partition.metadata")
-                        .trim()
-                        .to_owned(),
-                    expected,
-                }),
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let expected = id.topic_id.to_string();
+    match owner_of(storage, folder).await? {
+        Some(found) if found == expected => Ok(()),
+        Some(found) => Err(LogError::ForeignFolder {
+            path: folder.to_owned(),
+            found: if found.is_empty() {
+                "an unreadable partition.metadata".to_owned()
+            } else {
+                found
+            },
+            expected,
+        }),
+        None => {
             storage
                 .create_dir_all(folder)
                 .await
@@ -136,7 +144,6 @@ async fn claim(storage: &Storage, id: TopicPartition, folder: &Path) -> Result<(
             let written = storage.replace_file(&path, ours.as_bytes()).await;
             written.map_err(LogError::io("write", &path))
         }
-        Err(error) => Err(LogError::io("read", &path)(error)),
     }
 }
 
@@ -182,6 +189,19 @@ pub(super) async fn remove(shared: &Rc<Shared>, log: &Rc<PartitionLog>) -> Resul
     let _permit = log.writing.acquire(1).await;
     log.close_files().await;
     remove_folder(&shared.storage, log.folder()).await
+}
+
+/// Removes the folder of a deleted partition that was never opened, if there is one and it is this
+/// partition's.
+pub(super) async fn remove_unopened(
+    storage: &Storage,
+    id: TopicPartition,
+    folder: &Path,
+) -> Result<(), LogError> {
+    if owner_of(storage, folder).await? == Some(id.topic_id.to_string()) {
+        remove_folder(storage, folder).await?;
+    }
+    Ok(())
 }
 
 /// Removes a folder and the files in it.

@@ -178,6 +178,14 @@ impl ShardLog {
         folder::remove(&self.shared, &log).await
     }
 
+    /// Deletes the folder of a partition that could not be opened. Its topic id is recorded as
+    /// deleted, so nothing in the journals brings it back.
+    pub async fn delete_unopened(&self, id: TopicPartition, folder: &str) -> Result<(), LogError> {
+        self.shared.check()?;
+        let path = Path::new(DATA_FOLDER).join(folder);
+        folder::remove_unopened(&self.shared.storage, id, &path).await
+    }
+
     /// Why this shard's log directory stopped, if it did.
     pub fn failure(&self) -> Option<LogFailure> {
         self.shared.check().err()

@@ -41,6 +41,7 @@ macro_rules! shard_metrics {
                         },
                     )+],
                     histograms: Vec::new(),
+                    unusable_partitions: 0,
                     failure: None,
                 }
             }
@@ -102,6 +103,8 @@ pub struct ShardSnapshot {
     pub labeled: Vec<LabeledSnapshot>,
     /// Name (without `corelog_`), help text, observations in seconds.
     pub histograms: Vec<(&'static str, &'static str, HistogramSnapshot)>,
+    /// Partitions that are not served because their files cannot be trusted or opened.
+    pub unusable_partitions: u64,
     /// Why this shard's log directory refuses writes, if it does.
     pub failure: Option<String>,
 }

@@ -37,6 +37,15 @@ impl Partitions {
         self.slots.borrow().len()
     }
 
+    /// Partitions that are not served.
+    pub(super) fn unusable(&self) -> usize {
+        let slots = self.slots.borrow();
+        let unusable = slots
+            .values()
+            .filter(|slot| matches!(slot, Slot::Unusable(_)));
+        unusable.count()
+    }
+
     pub(super) fn open(&self) -> Vec<Rc<Partition>> {
         self.slots
             .borrow()

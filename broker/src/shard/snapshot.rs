@@ -73,6 +73,13 @@ impl ShardState {
                 self.pool.budget() as u64,
             ),
         ]);
+        let unusable = self.partitions.unusable() as u64;
+        snapshot.gauges.push((
+            "partitions_unusable",
+            "Partitions that are not served because their files cannot be trusted or opened.",
+            unusable,
+        ));
+        snapshot.unusable_partitions = unusable;
         snapshot.failure = self.log.failure().map(|failure| failure.to_string());
         snapshot
     }

@@ -181,7 +181,13 @@ impl ShardState {
                 async move {
                     let id = owned.id;
                     let slot = match suspect {
-                        Some(reason) => unusable(&owned, reason),
+                        Some(reason) => unusable(
+                            &owned,
+                            &format!(
+                                "it does not hold what was acknowledged: {reason}; restore it \
+                                 from a backup, or delete its topic"
+                            ),
+                        ),
                         None => self
                             .open(&owned, start)
                             .await
@@ -220,10 +226,21 @@ impl ShardState {
         let Some(slot) = self.partitions.remove(id) else {
             return;
         };
-        if let Slot::Open(partition) = slot {
-            partition.forget_deleted();
-        }
-        if let Err(error) = self.log.delete_partition(id).await {
+        let deleted = match slot {
+            Slot::Open(partition) => {
+                partition.forget_deleted();
+                self.log.delete_partition(id).await
+            }
+            // The image still is the one that knows the topic.
+            Slot::Unusable(_) => match self.image().topic_by_id(id.topic_id) {
+                Some(topic) => {
+                    let folder = topic.partition_folder(id.partition);
+                    self.log.delete_unopened(id, &folder).await
+                }
+                None => Ok(()),
+            },
+        };
+        if let Err(error) = deleted {
             // The topic is gone all the same: its id is recorded as deleted, and the next start
             // skips what is left of it.
             tracing::error!(partition = %id, %error, "cannot remove a deleted partition's files");
