@@ -14,6 +14,7 @@ mod doubt;
 mod last_run;
 mod partition_replay;
 mod replay;
+mod segment_rewrite;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -26,6 +27,7 @@ use super::journal::scan_shard_journals;
 use super::shard_log::{DATA_FOLDER, JOURNAL_FOLDER};
 use super::{Generation, RecoveryError, TopicPartition};
 use crate::runtime::{Storage, random_u64};
+use doubt::may_name;
 use last_run::{LastRun, LastShard, remove_shard_checkpoints, set_aside_folder};
 use replay::{Replay, ShardJournal};
 
@@ -189,7 +191,6 @@ async fn scan(
             may_name: BTreeMap::new(),
         });
     }
-    // A partition stays with one shard for a whole generation.
     let owned: Vec<BTreeSet<TopicPartition>> = journals
         .iter()
         .map(|it| {
@@ -201,16 +202,9 @@ async fn scan(
         })
         .collect();
     for (index, journal) in journals.iter_mut().enumerate() {
-        let of_another = |id: &TopicPartition| {
-            let mut others = owned
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != index);
-            !owned[index].contains(id) && others.any(|(_, owned)| owned.contains(id))
-        };
-        let ids = topics.partitions.keys().copied();
-        journal.may_name = ids
-            .filter(|id| !last_run.suspects.contains_key(id) && !of_another(id))
+        let ids = topics.partitions.keys();
+        let ids = ids.filter(|id| !last_run.suspects.contains_key(id));
+        journal.may_name = may_name(ids, &owned, index)
             .map(|id| {
                 let start = last_run.partitions.get(&id);
                 (id, start.map_or(0, |start| start.applied_sequence))

@@ -80,6 +80,19 @@ pub(super) fn find_holes(
     holes
 }
 
+/// The partitions among `known` that the journal of shard `index` may speak of. `owned` tells for
+/// every shard whom its checkpoint and its journal name: a partition stays with one shard for a
+/// whole generation, so whom another names and this one does not is none of its.
+pub(super) fn may_name<'a>(
+    known: impl Iterator<Item = &'a TopicPartition>,
+    owned: &[BTreeSet<TopicPartition>],
+    index: usize,
+) -> impl Iterator<Item = TopicPartition> {
+    known.copied().filter(move |id| {
+        owned[index].contains(id) || owned.iter().all(|named| !named.contains(id))
+    })
+}
+
 /// The partitions in doubt while one journal is replayed.
 pub(super) struct Doubts {
     /// Partitions that the journal may speak of, and the group up to which their checkpoint covers
@@ -201,6 +214,15 @@ mod tests {
         assert_eq!(spans(&holes(&groups, 9, 9)), []);
         assert_eq!(spans(&holes(&[], 3, 5)), [(4, 5)], "a journal that is gone");
         assert_eq!(spans(&holes(&[], 0, 0)), [], "a journal that never was");
+    }
+
+    #[test]
+    fn whom_another_shard_names_is_in_no_doubt() {
+        let known = [id(0), id(1), id(2)];
+        let owned = [BTreeSet::from([id(0)]), BTreeSet::from([id(1)])];
+        let of = |index| -> Vec<_> { may_name(known.iter(), &owned, index).collect() };
+        assert_eq!(of(0), [id(0), id(2)]);
+        assert_eq!(of(1), [id(1), id(2)], "nobody names the third");
     }
 
     #[test]

@@ -5,24 +5,21 @@
 //! written, padded, and what lies behind it is cut.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use corelog_protocol::Offset;
 use crc32c::crc32c;
 
 use super::PartitionStart;
+use super::segment_rewrite::{
+    Disk, Rest, close_segment, open_for_writing, read_back, remove_strangers, write_indexes,
+    write_padded,
+};
 use crate::log::RecoveryError;
-use crate::log::batch_scan::{Source, WalkFrom, Walked, walk};
-use crate::log::index::SegmentIndex;
+use crate::log::batch_scan::WalkFrom;
 use crate::log::journal::format::{EntryHeader, EntryKind};
-use crate::log::segment::{base_offset_of, log_file_name};
-use crate::runtime::{BLOCK, BufferPool, File, OpenMode, Storage};
-
-/// Bytes of one write.
-pub(super) const WRITE_BYTES: usize = 1 << 20;
-const LARGEST_INDEX_FILE: u64 = 64 << 20;
-const INDEX_INTERVAL_BYTES: u64 = 4096;
+use crate::log::segment::log_file_name;
+use crate::runtime::{BLOCK, File};
 
 /// Why a partition's replay ends before its end.
 #[derive(Debug)]
@@ -36,25 +33,6 @@ pub(super) enum Stopped {
 impl From<RecoveryError> for Stopped {
     fn from(error: RecoveryError) -> Stopped {
         Stopped::Failed(error)
-    }
-}
-
-/// Where replays write.
-pub(super) struct Disk<'a> {
-    pub(super) storage: &'a Storage,
-    pub(super) pool: BufferPool,
-}
-
-/// Bytes at the end of a segment that are not in its file yet, or not for certain.
-struct Rest {
-    /// Block-aligned position of the first of them.
-    at: u64,
-    bytes: Vec<u8>,
-}
-
-impl Rest {
-    fn end(&self) -> u64 {
-        self.at + self.bytes.len() as u64
     }
 }
 
@@ -367,133 +345,193 @@ fn gap(entry: &EntryHeader, end: u64) -> Stopped {
     ))
 }
 
-async fn open_for_writing(
-    disk: &Disk<'_>,
-    folder: &Path,
-    path: &Path,
-) -> Result<File, RecoveryError> {
-    let created = disk.storage.create_dir_all(folder).await;
-    created.map_err(RecoveryError::io("create", folder))?;
-    let opened = disk.storage.open(path, OpenMode::CreateOrOpen).await;
-    opened.map_err(RecoveryError::io("open", path))
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-/// Writes bytes from a block position on, the last block padded with zeros.
-async fn write_padded(
-    disk: &Disk<'_>,
-    file: &File,
-    path: &Path,
-    bytes: &[u8],
-    position: u64,
-) -> Result<(), RecoveryError> {
-    let mut done = 0;
-    for step in bytes.chunks(WRITE_BYTES) {
-        let padded = step.len().next_multiple_of(BLOCK);
-        let mut buffer = disk.pool.aligned_wait(padded).await;
-        buffer[..step.len()].copy_from_slice(step);
-        buffer[step.len()..].fill(0);
-        let (written, _) = file.write_at(buffer, position + done).await;
-        written.map_err(RecoveryError::io("write", path))?;
-        done += step.len() as u64;
+    use std::path::Path;
+
+    use corelog_protocol::record::{BatchBuilder, patch_base_offset};
+    use corelog_protocol::{Compression, LeaderEpoch, PartitionIndex, Timestamp, TopicId};
+
+    use super::*;
+    use crate::log::TopicPartition;
+    use crate::runtime::sim::SimulatedDisk;
+    use crate::runtime::{BufferPool, Simulator, Storage};
+
+    const FOLDER: &str = "data/topic-0";
+    const EPOCH: LeaderEpoch = LeaderEpoch::new(1);
+
+    /// A batch of one record at this offset; they all have the same length, which is no divisor of
+    /// a block's.
+    fn batch(offset: i64) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::None, 1024);
+        let value = vec![u8::try_from(offset).unwrap(); 1500];
+        builder
+            .append(Timestamp::new(1), None, Some(&value), &[])
+            .unwrap();
+        let mut bytes = builder.finish(None).to_vec();
+        patch_base_offset(&mut bytes, Offset::new(offset), EPOCH);
+        bytes
     }
-    Ok(())
-}
 
-/// Walks what the journal says a segment holds, its end from memory.
-async fn read_back(
-    disk: &Disk<'_>,
-    folder: &Path,
-    base: Offset,
-    from: WalkFrom,
-    rest: &Rest,
-) -> Result<Walked, RecoveryError> {
-    let path = folder.join(log_file_name(base));
-    let file = match disk.storage.open(&path, OpenMode::Read).await {
-        Ok(file) => Some(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(RecoveryError::io("open", &path)(error)),
-    };
-    let source = Source {
-        file: file.as_ref(),
-        rest: &rest.bytes,
-        rest_at: rest.at,
-    };
-    let walked = walk(&source, base, INDEX_INTERVAL_BYTES, from, rest.end()).await;
-    let walked = walked.map_err(RecoveryError::io("read", &path))?;
-    if let Some(file) = file {
-        let closed = file.close().await;
-        closed.map_err(RecoveryError::io("close", &path))?;
+    fn size() -> u64 {
+        batch(0).len() as u64
     }
-    Ok(walked)
-}
 
-/// Writes a segment's end, cuts the file to its length and syncs it.
-async fn close_segment(
-    disk: &Disk<'_>,
-    folder: &Path,
-    base: Offset,
-    rest: &Rest,
-) -> Result<(), RecoveryError> {
-    let path = folder.join(log_file_name(base));
-    let file = open_for_writing(disk, folder, &path).await?;
-    write_padded(disk, &file, &path, &rest.bytes, rest.at).await?;
-    let cut = file.truncate(rest.end()).await;
-    cut.map_err(RecoveryError::io("truncate", &path))?;
-    let synced = file.sync_data().await;
-    synced.map_err(RecoveryError::io("sync", &path))?;
-    let closed = file.close().await;
-    closed.map_err(RecoveryError::io("close", &path))
-}
-
-/// Brings a segment's index files up to date with what was read back from `from` on.
-async fn write_indexes(
-    disk: &Disk<'_>,
-    folder: &Path,
-    base: Offset,
-    from: u64,
-    mut index: SegmentIndex,
-) -> Result<(), RecoveryError> {
-    let path = folder.join(log_file_name(base));
-    let read = |extension: &'static str| {
-        let path = path.with_extension(extension);
-        async move { disk.storage.read_file(&path, LARGEST_INDEX_FILE).await }
-    };
-    if from > 0
-        && let (Ok(offsets), Ok(times)) = (read("index").await, read("timeindex").await)
-        && let Some(older) =
-            SegmentIndex::decode(base, INDEX_INTERVAL_BYTES, from, &offsets, &times)
-    {
-        index.prepend(&older);
-    }
-    for (extension, bytes) in [
-        ("index", index.encode_offsets()),
-        ("timeindex", index.encode_times()),
-    ] {
-        let path = path.with_extension(extension);
-        let written = disk.storage.replace_file(&path, &bytes).await;
-        written.map_err(RecoveryError::io("write", &path))?;
-    }
-    Ok(())
-}
-
-/// Removes segments behind `first` that the journal does not speak of: they were begun for appends
-/// that were never acknowledged.
-async fn remove_strangers(
-    disk: &Disk<'_>,
-    folder: &Path,
-    first: Offset,
-    segments: &BTreeMap<Offset, Rest>,
-) -> Result<(), RecoveryError> {
-    let entries = disk.storage.list(folder).await;
-    for entry in entries.map_err(RecoveryError::io("list", folder))? {
-        let stranger = base_offset_of(&entry.name)
-            .is_some_and(|base| base > first && !segments.contains_key(&base));
-        if stranger {
-            let path = folder.join(&entry.name);
-            let removed = disk.storage.remove_file(&path).await;
-            removed.map_err(RecoveryError::io("remove", &path))?;
+    fn entry(kind: EntryKind, segment_base: i64, position: u64, next_offset: i64) -> EntryHeader {
+        EntryHeader {
+            kind,
+            topic_partition: TopicPartition {
+                topic_id: TopicId::from_bytes([7; 16]),
+                partition: PartitionIndex::new(0),
+            },
+            leader_epoch: EPOCH,
+            segment_base: Offset::new(segment_base),
+            position,
+            length: 0,
+            base_offset: Offset::new((next_offset - 1).max(0)),
+            next_offset: Offset::new(next_offset),
+            data_crc: 0,
         }
     }
-    let synced = disk.storage.sync_dir(folder).await;
-    synced.map_err(RecoveryError::io("sync", folder))
+
+    /// What a replay of these entries comes to, and what it leaves on the disk.
+    fn replayed(
+        start: PartitionStart,
+        prepare: impl FnOnce(&SimulatedDisk),
+        entries: &[EntryHeader],
+    ) -> (Result<PartitionStart, Stopped>, SimulatedDisk) {
+        let mut simulator = Simulator::new(1);
+        let simulated = simulator.disk();
+        prepare(&simulated);
+        let begun = start.position % BLOCK as u64;
+        let path = Path::new(FOLDER).join(log_file_name(start.segment_base));
+        let block = simulated.contents(&path).map(|bytes| {
+            let end = usize::try_from(start.position).unwrap();
+            bytes[end - usize::try_from(begun).unwrap()..end].to_vec()
+        });
+        let storage = Storage::simulated(simulated.clone());
+        let finished = simulator.run(async {
+            let pool = BufferPool::new(4 << 20);
+            let disk = Disk {
+                storage: &storage,
+                pool,
+            };
+            let mut replay = PartitionReplay::new(FOLDER.into(), start, block)?;
+            for entry in entries {
+                let data = match entry.kind {
+                    EntryKind::Append => batch(entry.base_offset.get()),
+                    _ => Vec::new(),
+                };
+                replay.apply(&disk, entry, &data).await?;
+                // As when much is gathered.
+                replay.write_whole_blocks(&disk).await?;
+            }
+            replay.finish(&disk).await
+        });
+        (finished, simulated)
+    }
+
+    fn appends(segment_base: i64, offsets: std::ops::Range<i64>) -> Vec<EntryHeader> {
+        offsets
+            .map(|offset| {
+                let before = u64::try_from(offset - segment_base).unwrap();
+                entry(EntryKind::Append, segment_base, before * size(), offset + 1)
+            })
+            .collect()
+    }
+
+    fn segment(disk: &SimulatedDisk, base: i64) -> Option<Vec<u8>> {
+        disk.contents(&Path::new(FOLDER).join(log_file_name(Offset::new(base))))
+    }
+
+    fn batches(offsets: std::ops::Range<i64>) -> Vec<u8> {
+        offsets.flat_map(batch).collect()
+    }
+
+    #[test]
+    fn segments_end_where_the_journal_closed_them() {
+        let mut entries = appends(0, 0..9);
+        entries.push(entry(EntryKind::Roll, 0, 9 * size(), 9));
+        entries.extend(appends(9, 9..11));
+        let (start, disk) = replayed(PartitionStart::empty(), |_| {}, &entries);
+        let start = start.unwrap();
+        assert_eq!(start.next_offset.get(), 11);
+        assert_eq!((start.segment_base.get(), start.position), (9, 2 * size()));
+        assert_eq!(start.epochs, [(EPOCH, Offset::ZERO)]);
+        assert_eq!(segment(&disk, 0), Some(batches(0..9)));
+        assert_eq!(segment(&disk, 9), Some(batches(9..11)));
+    }
+
+    #[test]
+    fn a_log_that_was_cut_goes_on_behind_the_cut() {
+        let mut entries = appends(0, 0..9);
+        entries.push(entry(EntryKind::Truncate, 0, 4 * size(), 4));
+        entries.extend(appends(0, 4..6));
+        let (start, disk) = replayed(PartitionStart::empty(), |_| {}, &entries);
+        assert_eq!(start.unwrap().next_offset.get(), 6);
+        assert_eq!(segment(&disk, 0), Some(batches(0..6)));
+    }
+
+    #[test]
+    fn a_cut_in_an_older_segment_removes_the_ones_behind_it() {
+        let mut entries = appends(0, 0..9);
+        entries.push(entry(EntryKind::Roll, 0, 9 * size(), 9));
+        entries.extend(appends(9, 9..14));
+        entries.push(entry(EntryKind::Truncate, 0, 8 * size(), 8));
+        entries.extend(appends(0, 8..9));
+        let (start, disk) = replayed(PartitionStart::empty(), |_| {}, &entries);
+        let start = start.unwrap();
+        assert_eq!((start.segment_base.get(), start.next_offset.get()), (0, 9));
+        assert_eq!(segment(&disk, 0), Some(batches(0..9)));
+        assert_eq!(segment(&disk, 9), None);
+    }
+
+    #[test]
+    fn a_cut_below_the_checkpoint_is_read_back_from_the_segments_beginning() {
+        let start = PartitionStart {
+            segment_base: Offset::new(9),
+            position: 2 * size(),
+            next_offset: Offset::new(11),
+            block_crc: 0,
+            epochs: vec![(EPOCH, Offset::ZERO)],
+            ..PartitionStart::empty()
+        };
+        let prepare = |disk: &SimulatedDisk| {
+            for (base, offsets) in [(0, 0..9), (9, 9..11)] {
+                let path = Path::new(FOLDER).join(log_file_name(Offset::new(base)));
+                disk.put(&path, &batches(offsets)).unwrap();
+            }
+        };
+        let mut entries = vec![entry(EntryKind::Truncate, 0, 5 * size(), 5)];
+        entries.extend(appends(0, 5..7));
+        let (start, disk) = replayed(start, prepare, &entries);
+        let start = start.unwrap();
+        assert_eq!((start.segment_base.get(), start.next_offset.get()), (0, 7));
+        assert_eq!(start.epochs, [(EPOCH, Offset::ZERO)]);
+        assert_eq!(segment(&disk, 0), Some(batches(0..7)));
+        assert_eq!(segment(&disk, 9), None);
+    }
+
+    #[test]
+    fn bytes_that_do_not_follow_each_other_make_it_suspect() {
+        let mut gap = appends(0, 0..2);
+        gap.extend(appends(0, 3..4));
+        let mut unclosed = appends(0, 0..2);
+        unclosed.extend(appends(2, 2..3));
+        let mut early_roll = appends(0, 0..2);
+        early_roll.push(entry(EntryKind::Roll, 0, 3 * size(), 3));
+        let beyond = [entry(EntryKind::Truncate, 0, size(), 1)];
+        let mut extent = entry(EntryKind::Extent, 0, size(), 2);
+        extent.length = 4096;
+        let mut ragged = appends(0, 0..1);
+        ragged.push(extent);
+        let mut deleted = appends(0, 0..1);
+        deleted.push(entry(EntryKind::Delete, 0, 0, 0));
+        for entries in [&gap, &unclosed, &early_roll, &beyond[..], &ragged, &deleted] {
+            let (found, _) = replayed(PartitionStart::empty(), |_| {}, entries);
+            assert!(matches!(found, Err(Stopped::Suspect(_))), "{found:?}");
+        }
+    }
 }

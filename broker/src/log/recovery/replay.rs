@@ -8,7 +8,8 @@ use crc32c::crc32c;
 
 use super::doubt::{Doubts, Hole, find_holes};
 use super::last_run::LastShard;
-use super::partition_replay::{Disk, PartitionReplay, Stopped, WRITE_BYTES};
+use super::partition_replay::{PartitionReplay, Stopped};
+use super::segment_rewrite::{Disk, WRITE_BYTES};
 use super::{KnownTopics, PartitionStart};
 use crate::log::begun_blocks::{self, BegunBlocks};
 use crate::log::journal::format::{EntryHeader, EntryKind};
