@@ -115,11 +115,6 @@ config_table! {
             journal_files: usize = 4,
             Allowed::integer(2, 64);
 
-        /// The most bytes that one group of the journal holds.
-        "journal.group.bytes" =>
-            journal_group_bytes: ByteSize = ByteSize::mib(1),
-            Allowed::blocks(ByteSize::kib(64), ByteSize::mib(16));
-
         /// When one partition brings at least this many bytes to a group, its whole blocks go
         /// straight to the segment instead of through the journal.
         "journal.bypass.bytes" =>
