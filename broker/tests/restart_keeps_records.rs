@@ -7,31 +7,28 @@ use crate::harness::{BrokerProcess, Connection, NewTopicBuilder, batch_of};
 
 const PARTITIONS: i32 = 4;
 
-/// Appends `rounds` batches to every partition and returns the values in order, by partition.
-fn fill(connection: &mut Connection, topic: TopicId, from: i64, rounds: i64) -> Vec<Vec<String>> {
-    (0..PARTITIONS)
-        .map(|partition| {
-            let mut values = Vec::new();
-            for round in from..from + rounds {
-                let batch: Vec<String> = (0..7)
-                    .map(|i| format!("partition {partition} round {round} record {i}"))
-                    .collect();
-                let produced = connection.produce(
-                    topic,
-                    partition,
-                    &batch_of(batch.iter().map(String::as_str)),
-                );
-                assert_eq!(
-                    produced.error,
-                    ErrorCode::None,
-                    "{:?}",
-                    produced.error_message
-                );
-                values.extend(batch);
-            }
-            values
-        })
-        .collect()
+/// Appends ten batches, numbered from `first`, to every partition, and adds their values to what is
+/// expected of it.
+fn fill(connection: &mut Connection, topic: TopicId, first: i64, expected: &mut [Vec<String>]) {
+    for (partition, expected) in (0..).zip(expected) {
+        for round in first..first + 10 {
+            let batch: Vec<String> = (0..7)
+                .map(|i| format!("partition {partition} round {round} record {i}"))
+                .collect();
+            let produced = connection.produce(
+                topic,
+                partition,
+                &batch_of(batch.iter().map(String::as_str)),
+            );
+            assert_eq!(
+                produced.error,
+                ErrorCode::None,
+                "{:?}",
+                produced.error_message
+            );
+            expected.extend(batch);
+        }
+    }
 }
 
 fn assert_holds(connection: &mut Connection, topic: TopicId, expected: &[Vec<String>]) {
@@ -62,12 +59,7 @@ fn a_clean_stop_keeps_everything() {
             connection.topic("kept").id
         };
         assert_holds(&mut connection, topic, &expected);
-        for (values, new) in expected
-            .iter_mut()
-            .zip(fill(&mut connection, topic, run * 10, 10))
-        {
-            values.extend(new);
-        }
+        fill(&mut connection, topic, run * 10, &mut expected);
         assert!(broker.stop().success());
     }
     assert!(
@@ -97,12 +89,7 @@ fn kill_9_keeps_what_was_acknowledged_at_sync_and_at_written() {
                 connection.topic("kept").id
             };
             assert_holds(&mut connection, topic, &expected);
-            for (values, new) in expected
-                .iter_mut()
-                .zip(fill(&mut connection, topic, run * 10, 10))
-            {
-                values.extend(new);
-            }
+            fill(&mut connection, topic, run * 10, &mut expected);
             broker.kill();
         }
         let broker = BrokerProcess::start(folder.path(), 1);
@@ -120,19 +107,14 @@ fn another_number_of_cores_finds_the_same_records() {
     let broker = BrokerProcess::start(folder.path(), 2);
     let mut connection = broker.connect();
     let topic = connection.create_topic(NewTopicBuilder::new("moved", PARTITIONS));
-    let mut expected = fill(&mut connection, topic, 0, 10);
+    let mut expected = vec![Vec::new(); PARTITIONS as usize];
+    fill(&mut connection, topic, 0, &mut expected);
     broker.kill();
     for (run, cores) in [1, 2].into_iter().enumerate() {
         let broker = BrokerProcess::start(folder.path(), cores);
         let mut connection = broker.connect();
         assert_holds(&mut connection, topic, &expected);
-        let from = 10 * (run as i64 + 1);
-        for (values, new) in expected
-            .iter_mut()
-            .zip(fill(&mut connection, topic, from, 10))
-        {
-            values.extend(new);
-        }
+        fill(&mut connection, topic, 10 * (run as i64 + 1), &mut expected);
         broker.kill();
     }
 }

@@ -154,5 +154,20 @@ pub fn available_cpus() -> Vec<usize> {
     cpus
 }
 
+/// An executor thread for a test: on any core, with little memory.
+#[cfg(test)]
+pub(crate) fn launch_small<F, Fut, T>(init: F) -> ShardThread<T>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let options = ExecutorOptions {
+        io_memory: 1 << 20,
+        ..ExecutorOptions::default()
+    };
+    launch_shard(options, init).expect("this machine runs executors")
+}
+
 #[cfg(test)]
 mod tests;

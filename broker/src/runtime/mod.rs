@@ -27,6 +27,8 @@ mod time;
 pub use buffer::{
     AlignedBuffer, AppendBuffer, BLOCK, BufferPool, BufferSlice, Charge, OutOfBudget,
 };
+#[cfg(test)]
+pub(crate) use executor::launch_small;
 pub use executor::{ExecutorOptions, ShardThread, available_cpus, launch_shard};
 pub use fs::{DirEntry, File, MAX_IO, OpenMode, Storage};
 pub use mesh::{Mesh, MeshFull, MeshPort, MeshSender, latest, remote};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::*;
-use crate::runtime::{BufferPool, ExecutorOptions, Simulator, launch_shard, spawn};
+use crate::runtime::{BufferPool, Simulator, launch_small, spawn};
 
 /// Runs a test on the simulated disk, and on a real one in a directory of its own.
 fn on_both<Fut: Future<Output = ()> + 'static>(test: fn(Storage) -> Fut) {
@@ -24,16 +24,9 @@ fn on_real<Fut: Future<Output = ()> + 'static>(test: fn(Storage) -> Fut) {
     let binary = std::env::current_exe().unwrap();
     let directory = tempfile::tempdir_in(binary.parent().unwrap()).unwrap();
     let root = directory.path().join("data");
-    let options = ExecutorOptions {
-        io_memory: 1 << 20,
-        ..ExecutorOptions::default()
-    };
-    launch_shard(options, move || async move {
-        test(Storage::real(root).await.unwrap()).await
-    })
-    .unwrap()
-    .join()
-    .unwrap();
+    launch_small(move || async move { test(Storage::real(root).await.unwrap()).await })
+        .join()
+        .unwrap();
 }
 
 fn pool() -> BufferPool {

@@ -1,22 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::*;
-use crate::runtime::{ExecutorOptions, ShardThread, Simulator, launch_shard, sleep, spawn};
-
-fn launch<T: Send + 'static, Fut: Future<Output = T> + 'static>(
-    test: impl FnOnce() -> Fut + Send + 'static,
-) -> ShardThread<T> {
-    let options = ExecutorOptions {
-        io_memory: 1 << 20,
-        ..ExecutorOptions::default()
-    };
-    launch_shard(options, test).unwrap()
-}
+use crate::runtime::{Simulator, launch_small, sleep, spawn};
 
 fn two<M: Send>(capacity: usize) -> (MeshPort<M>, MeshPort<M>) {
     let mut ports = Mesh::new(2, capacity).into_iter();
@@ -28,13 +17,13 @@ fn messages_of_one_sender_keep_their_order_across_threads() {
     const MESSAGES: u64 = 20_000;
     // Far fewer places than messages, so that both sides wait for each other again and again.
     let (here, there) = two::<u64>(8);
-    let receiver = launch(move || async move {
+    let receiver = launch_small(move || async move {
         for expected in 0..MESSAGES {
             assert_eq!(there.recv().await, (0, expected));
         }
         there.queued(0)
     });
-    let sender = launch(move || async move {
+    let sender = launch_small(move || async move {
         for message in 0..MESSAGES {
             here.send(1, message).await;
         }
@@ -48,7 +37,7 @@ fn messages_of_one_sender_keep_their_order_across_threads() {
 #[test]
 fn a_message_wakes_an_executor_that_sleeps() {
     let (here, there) = two::<u32>(4);
-    let receiver = launch(move || async move {
+    let receiver = launch_small(move || async move {
         let mut sum = 0;
         for _ in 0..200 {
             let (from, value) = there.recv().await;
@@ -57,14 +46,10 @@ fn a_message_wakes_an_executor_that_sleeps() {
         }
         sum
     });
-    let sender = launch(move || async move {
+    let sender = launch_small(move || async move {
         for value in 0..200 {
             here.send(1, value).await;
             assert_eq!(here.recv().await, (1, value));
-            if value % 50 == 0 {
-                // Long enough for the other side to fall asleep; the outcome does not depend on it.
-                sleep(Duration::from_millis(2)).await;
-            }
         }
     });
     sender.join().unwrap();
@@ -75,7 +60,7 @@ fn a_message_wakes_an_executor_that_sleeps() {
 fn a_plain_thread_wakes_a_sleeping_executor() {
     let (control, shard) = two::<&str>(4);
     let (ready, started) = std::sync::mpsc::channel();
-    let thread = launch(move || async move {
+    let thread = launch_small(move || async move {
         ready.send(()).unwrap();
         shard.recv().await
     });
@@ -147,7 +132,7 @@ fn a_port_that_goes_drops_what_it_was_sent() {
 #[test]
 fn a_reply_crosses_threads_both_ways() {
     let (ask, asked) = two::<(u32, remote::ReplySender<u32>)>(4);
-    let server = launch(move || async move {
+    let server = launch_small(move || async move {
         for _ in 0..100 {
             let (_, (value, reply)) = asked.recv().await;
             reply.send(value * 2).unwrap();
@@ -169,7 +154,7 @@ fn a_reply_crosses_threads_both_ways() {
 #[test]
 fn a_subscriber_sees_the_newest_value_and_the_end() {
     let (publisher, mut subscriber) = latest::channel(Arc::new(0));
-    let follower = launch(move || async move {
+    let follower = launch_small(move || async move {
         let mut newest = *subscriber.latest();
         while let Ok(value) = subscriber.changed().await {
             assert!(*value > newest, "{value} after {newest}");

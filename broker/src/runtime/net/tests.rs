@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::*;
-use crate::runtime::{ExecutorOptions, Mesh, ShardThread, launch_shard, spawn, timeout, yield_now};
+use crate::runtime::{Mesh, launch_small, spawn, timeout, yield_now};
 
 fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
@@ -16,17 +16,7 @@ fn any_port() -> SocketAddr {
 fn on_executor<T: Send + 'static, Fut: Future<Output = T> + 'static>(
     test: impl FnOnce() -> Fut + Send + 'static,
 ) -> T {
-    launch(test).join().unwrap()
-}
-
-fn launch<T: Send + 'static, Fut: Future<Output = T> + 'static>(
-    test: impl FnOnce() -> Fut + Send + 'static,
-) -> ShardThread<T> {
-    let options = ExecutorOptions {
-        io_memory: 1 << 20,
-        ..ExecutorOptions::default()
-    };
-    launch_shard(options, test).unwrap()
+    launch_small(test).join().unwrap()
 }
 
 async fn read_exactly(connection: &mut Connection, len: usize) -> Vec<u8> {
@@ -147,7 +137,7 @@ fn a_connection_moves_to_another_executor_with_the_bytes_already_read() {
     let socket = ListeningSocket::bind(any_port()).unwrap();
     let address = socket.local_addr().unwrap();
 
-    let owner = launch(move || async move {
+    let owner = launch_small(move || async move {
         let (from, (socket, mut received)) = owning.recv().await;
         assert_eq!(from, 0);
         let mut connection = socket.into_connection().unwrap();
@@ -155,7 +145,7 @@ fn a_connection_moves_to_another_executor_with_the_bytes_already_read() {
         connection.write_all(b"served by the owner").await.unwrap();
         received
     });
-    let acceptor = launch(move || async move {
+    let acceptor = launch_small(move || async move {
         let listener = socket.into_listener().unwrap();
         let mut connection = listener.accept().await.unwrap().into_connection().unwrap();
         let hello = read_exactly(&mut connection, 5).await;
