@@ -67,7 +67,8 @@ pub(super) async fn open(
             });
         }
         let interval = config.index_interval_bytes;
-        let segment = Segment::existing(&folder, base, interval, size, entry.len, sealed);
+        let files = &shared.open_files;
+        let segment = Segment::existing(files, &folder, base, interval, size, entry.len, sealed);
         segments.insert(base, Rc::new(segment));
     }
     if removed {
@@ -79,6 +80,7 @@ pub(super) async fn open(
     }
     let active = segments.entry(start.segment_base).or_insert_with(|| {
         Rc::new(Segment::create(
+            &shared.open_files,
             &folder,
             start.segment_base,
             config.index_interval_bytes,

@@ -23,6 +23,7 @@ mod error;
 mod folder;
 mod index;
 mod journal;
+mod open_files;
 mod options;
 mod partition_log;
 mod reader;

@@ -50,7 +50,7 @@ pub struct LogOptions {
     pub bypass_bytes: u64,
     /// One direct read. Default 512 KiB.
     pub read_bytes: usize,
-    /// Segment files kept open. Default 512.
+    /// Segment files open at a time; more only while more are being read or written. Default 512.
     pub open_files: usize,
 }
 

@@ -379,12 +379,10 @@ impl PartitionLog {
             .clone();
         active.seal();
         state.tail.close_segment();
-        state.to_seal.push(active);
         let base = state.log_end;
-        let interval = state.config.index_interval_bytes;
-        state
-            .segments
-            .insert(base, Rc::new(Segment::create(&self.folder, base, interval)));
+        let next = active.successor(base, state.config.index_interval_bytes);
+        state.segments.insert(base, Rc::new(next));
+        state.to_seal.push(active);
     }
 
     /// Waits until the file system and the memory budget have room for `bytes` more in `segment`.

@@ -12,7 +12,8 @@ use std::rc::Rc;
 use corelog_protocol::Offset;
 
 use super::index::SegmentIndex;
-use crate::runtime::{BLOCK, File, OpenMode, Semaphore, Storage};
+use super::open_files::{OpenFiles, SegmentFile};
+use crate::runtime::{BLOCK, File, Semaphore, Storage};
 
 const SMALLEST_STEP: u64 = 64 << 10;
 const LARGEST_STEP: u64 = 16 << 20;
@@ -39,6 +40,7 @@ pub(crate) fn base_offset_of(file_name: &str) -> Option<Offset> {
 pub(crate) struct Segment {
     base_offset: Offset,
     path: PathBuf,
+    file: SegmentFile,
     /// Bytes appended, those still in memory included.
     size: Cell<u64>,
     /// The file's length: bytes the file system has given.
@@ -51,8 +53,6 @@ pub(crate) struct Segment {
     unsynced: Cell<bool>,
     /// The folder entry is not known to be durable.
     folder_unsynced: Cell<bool>,
-    file: RefCell<Option<Rc<File>>>,
-    opening: Semaphore,
     syncing: Semaphore,
     pub(crate) index: RefCell<SegmentIndex>,
     /// The index covers the segment from its start; `false` until an old segment's index was read.
@@ -61,18 +61,22 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment that does not exist yet.
-    pub(crate) fn create(folder: &Path, base_offset: Offset, index_interval_bytes: u64) -> Segment {
+    pub(crate) fn create(
+        open_files: &Rc<OpenFiles>,
+        folder: &Path,
+        base_offset: Offset,
+        index_interval_bytes: u64,
+    ) -> Segment {
         Segment {
             base_offset,
             path: folder.join(log_file_name(base_offset)),
+            file: SegmentFile::new(open_files),
             size: Cell::new(0),
             allocated: Cell::new(0),
             first_append_ms: Cell::new(None),
             sealed: Cell::new(false),
             unsynced: Cell::new(false),
             folder_unsynced: Cell::new(true),
-            file: RefCell::new(None),
-            opening: Semaphore::new(1),
             syncing: Semaphore::new(1),
             index: RefCell::new(SegmentIndex::new(base_offset, index_interval_bytes)),
             index_loaded: Cell::new(true),
@@ -81,6 +85,7 @@ impl Segment {
 
     /// A segment found on disk, whose valid bytes end at `size`.
     pub(crate) fn existing(
+        open_files: &Rc<OpenFiles>,
         folder: &Path,
         base_offset: Offset,
         index_interval_bytes: u64,
@@ -88,13 +93,30 @@ impl Segment {
         allocated: u64,
         sealed: bool,
     ) -> Segment {
-        let segment = Segment::create(folder, base_offset, index_interval_bytes);
+        let segment = Segment::create(open_files, folder, base_offset, index_interval_bytes);
         segment.size.set(size);
         segment.allocated.set(allocated);
         segment.sealed.set(sealed);
         segment.folder_unsynced.set(false);
         segment.index_loaded.set(size == 0);
         segment
+    }
+
+    /// The segment that follows this one in its folder; it does not exist yet.
+    pub(crate) fn successor(&self, base_offset: Offset, index_interval_bytes: u64) -> Segment {
+        let folder = self.folder();
+        Segment::create(
+            self.file.open_files(),
+            folder,
+            base_offset,
+            index_interval_bytes,
+        )
+    }
+
+    fn folder(&self) -> &Path {
+        self.path
+            .parent()
+            .expect("a segment lies in its partition's folder")
     }
 
     pub(crate) fn base_offset(&self) -> Offset {
@@ -124,29 +146,12 @@ impl Segment {
 
     /// The open file; opens it, or creates it, when it is not.
     pub(crate) async fn file(&self, storage: &Storage) -> io::Result<Rc<File>> {
-        if let Some(file) = self.file.borrow().clone() {
-            return Ok(file);
-        }
-        let _permit = self.opening.acquire(1).await;
-        if let Some(file) = self.file.borrow().clone() {
-            return Ok(file);
-        }
-        let file = Rc::new(storage.open(&self.path, OpenMode::CreateOrOpen).await?);
-        *self.file.borrow_mut() = Some(file.clone());
-        Ok(file)
+        self.file.get(storage, &self.path).await
     }
 
     /// Closes the file unless someone is using it.
     pub(crate) async fn close(&self) -> io::Result<()> {
-        let file = self.file.borrow_mut().take();
-        match file.map(Rc::try_unwrap) {
-            None => Ok(()),
-            Some(Ok(file)) => file.close().await,
-            Some(Err(in_use)) => {
-                self.file.borrow_mut().get_or_insert(in_use);
-                Ok(())
-            }
-        }
+        self.file.close().await
     }
 
     /// Makes sure that the file system has given room for every byte below `end`.
@@ -191,11 +196,7 @@ impl Segment {
             file.sync_data().await?;
         }
         if self.folder_unsynced.replace(false) {
-            let folder = self
-                .path
-                .parent()
-                .expect("a segment lies in its partition's folder");
-            storage.sync_dir(folder).await?;
+            storage.sync_dir(self.folder()).await?;
         }
         Ok(())
     }

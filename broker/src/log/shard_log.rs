@@ -12,6 +12,7 @@ use super::commit::Commit;
 use super::journal::JournalFiles;
 use super::partition_log::PartitionLog;
 use super::recovery::PartitionStart;
+use super::open_files::OpenFiles;
 use super::write_out::WriteOut;
 use super::{Generation, LogConfig, LogError, LogFailure, LogOptions, TopicPartition, folder};
 use crate::runtime::{BufferPool, Notify, Storage, spawn};
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) journal: JournalFiles,
     pub(crate) stats: Cell<LogStats>,
     failure: RefCell<Option<LogFailure>>,
+    pub(crate) open_files: Rc<OpenFiles>,
     pub(crate) failed: Notify,
     pub(crate) closing: Cell<bool>,
 }
@@ -167,6 +169,7 @@ impl ShardLog {
         Ok(log)
     }
 
+            open_files: OpenFiles::new(options.open_files),
     /// Deletes a partition: durably recorded first, its files afterwards.
     pub async fn delete_partition(&self, id: TopicPartition) -> Result<(), LogError> {
         self.shared.check()?;
