@@ -413,16 +413,7 @@ impl PartitionLog {
         let sizes = self.state.borrow_mut().tail.plan(bytes);
         let mut buffers: Vec<AppendBuffer> = Vec::with_capacity(sizes.len());
         for size in sizes {
-            loop {
-                shared.check()?;
-                if let Ok(buffer) = shared.pool.append_buffer(size) {
-                    buffers.push(buffer);
-                    break;
-                }
-                let room = shared.pool.available_changed();
-                shared.write_out.ask_for_memory();
-                room.await;
-            }
+            buffers.push(shared.append_buffer(size).await?);
         }
         let mut state = self.state.borrow_mut();
         if state.deleted {
@@ -611,7 +602,9 @@ impl PartitionLog {
             self.announce_change();
         }
         if let Some(shared) = self.shared()
-            && (dirty >= shared.options.write_out_bytes || held >= shared.options.held_bytes())
+            && (dirty >= shared.options.write_out_bytes
+                || held >= shared.options.held_bytes()
+                || shared.write_out.memory_is_wanted())
         {
             shared.write_out.enqueue(self.id);
         }

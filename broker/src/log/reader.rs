@@ -356,7 +356,7 @@ async fn read_exactly(
         path: span.segment.path().to_owned(),
         source,
     };
-    let _charge = shared.pool.charge_wait(length.min(left)).await;
+    let _charge = shared.charge(length.min(left)).await;
     let file = span.segment.file(&shared.storage).await.map_err(failed)?;
     file.read_at(position, length.min(left))
         .await

@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 
 use corelog_protocol::ShardId;
+use futures_util::future::{Either, select};
 
 use super::checkpoint::checkpoint_path;
 use super::commit::Commit;
@@ -15,7 +17,7 @@ use super::recovery::PartitionStart;
 use super::open_files::OpenFiles;
 use super::write_out::WriteOut;
 use super::{Generation, LogConfig, LogError, LogFailure, LogOptions, TopicPartition, folder};
-use crate::runtime::{BufferPool, Notify, Storage, spawn};
+use crate::runtime::{AppendBuffer, BufferPool, Charge, Notify, Storage, spawn};
 
 /// The folder of all journals and checkpoints, inside the data directory.
 pub(crate) const JOURNAL_FOLDER: &str = "journal";
@@ -94,6 +96,38 @@ impl Shared {
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut LogStats)) {
         let mut stats = self.stats.get();
+    /// Memory for a tail. While there is none, caches are dropped and tails written out.
+    pub(crate) async fn append_buffer(&self, bytes: usize) -> Result<AppendBuffer, LogFailure> {
+        loop {
+            self.check()?;
+            if let Ok(buffer) = self.pool.append_buffer(bytes) {
+                return Ok(buffer);
+            }
+            let failed = self.failed.notified();
+            let room = pin!(self.pool.available_changed());
+            let _wanted = self.write_out.want_memory();
+            select(room, failed).await;
+        }
+    }
+
+    /// Room for a read beside the tails. `None` once the log directory has stopped: what the tails
+    /// hold then may never be given back, and reads go on.
+    pub(crate) async fn charge(&self, bytes: usize) -> Option<Charge> {
+        if let Ok(charge) = self.pool.charge(bytes) {
+            return Some(charge);
+        }
+        let failed = self.failed.notified();
+        if self.check().is_err() {
+            return None;
+        }
+        let room = pin!(self.pool.charge_wait(bytes));
+        let _wanted = self.write_out.want_memory();
+        match select(room, failed).await {
+            Either::Left((charge, _)) => Some(charge),
+            Either::Right(((), _)) => None,
+        }
+    }
+
         change(&mut stats);
         self.stats.set(stats);
     }

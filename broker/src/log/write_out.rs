@@ -35,7 +35,10 @@ pub(crate) struct WriteOut {
     queued: RefCell<BTreeSet<TopicPartition>>,
     work: Notify,
     running: Cell<usize>,
+    /// Someone began to wait for memory since the caches were last dropped.
     memory_wanted: Cell<bool>,
+    /// How many wait for memory.
+    waiting_for_memory: Cell<usize>,
     pub(super) checkpoint_due: Cell<bool>,
     pub(super) checkpoint_work: Notify,
     /// Held by the checkpoint under way.
@@ -52,6 +55,7 @@ impl WriteOut {
             work: Notify::new(),
             running: Cell::new(0),
             memory_wanted: Cell::new(false),
+            waiting_for_memory: Cell::new(0),
             checkpoint_due: Cell::new(false),
             checkpoint_work: Notify::new(),
             checkpointing: Semaphore::new(1),
@@ -67,10 +71,17 @@ impl WriteOut {
         }
     }
 
-    /// An append waits for memory: caches are dropped and tails written out.
-    pub(crate) fn ask_for_memory(&self) {
+    /// Has caches dropped and tails written out, for as long as the guard is held.
+    pub(crate) fn want_memory(&self) -> MemoryWanted<'_> {
+        self.waiting_for_memory
+            .set(self.waiting_for_memory.get() + 1);
         self.memory_wanted.set(true);
         self.work.notify_waiters();
+        MemoryWanted(self)
+    }
+
+    pub(super) fn memory_is_wanted(&self) -> bool {
+        self.waiting_for_memory.get() > 0
     }
 
     pub(crate) fn ask_for_checkpoint(&self) {
@@ -96,6 +107,16 @@ impl WriteOut {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.get()
+    }
+}
+
+/// Held by who waits for memory.
+pub(crate) struct MemoryWanted<'a>(&'a WriteOut);
+
+impl Drop for MemoryWanted<'_> {
+    fn drop(&mut self) {
+        let waiting = &self.0.waiting_for_memory;
+        waiting.set(waiting.get() - 1);
     }
 }
 
@@ -135,7 +156,11 @@ pub(crate) async fn write_out_large_tails(shared: Rc<Shared>) {
                 .set(shared.write_out.running.get() - 1);
             match written {
                 Ok(_) => {
-                    let cache = shared.options.cache_bytes_per_partition;
+                    let cache = if shared.write_out.memory_is_wanted() {
+                        0
+                    } else {
+                        shared.options.cache_bytes_per_partition
+                    };
                     log.release_memory(&shared, usize::try_from(cache).unwrap_or(usize::MAX));
                 }
                 Err(failure) => shared.fail(failure),

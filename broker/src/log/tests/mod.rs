@@ -4,6 +4,7 @@
 
 mod appends_and_reads;
 mod damaged_journals;
+mod memory;
 mod model;
 mod power_cuts;
 mod rig;

@@ -15,6 +15,9 @@ use crate::runtime::{BufferPool, Simulator, Storage};
 
 pub(super) const EPOCH: LeaderEpoch = LeaderEpoch::new(1);
 
+/// For tails, caches and reads, where a test does not say otherwise.
+const MEMORY: usize = 32 << 20;
+
 pub(super) fn partition(index: i32) -> TopicPartition {
     TopicPartition {
         topic_id: TopicId::from_bytes([7; 16]),
@@ -60,7 +63,17 @@ pub(super) fn known(partitions: i32) -> KnownTopics {
 /// Recovers what the simulator's disk holds, where nothing may be suspect, and opens
 /// `configs.len()` partitions.
 pub(super) async fn start(simulated: Storage, options: LogOptions, configs: &[LogConfig]) -> Rig {
-    let rig = start_any(simulated, options, configs).await;
+    start_with_pool(simulated, options, configs, BufferPool::new(MEMORY)).await
+}
+
+/// As [`start`], with the memory for tails, caches and reads.
+pub(super) async fn start_with_pool(
+    simulated: Storage,
+    options: LogOptions,
+    configs: &[LogConfig],
+    pool: BufferPool,
+) -> Rig {
+    let rig = start_any_with_pool(simulated, options, configs, pool).await;
     assert_eq!(rig.suspects, BTreeMap::new(), "nothing is suspect");
     rig
 }
@@ -72,9 +85,17 @@ pub(super) async fn start_any(
     options: LogOptions,
     configs: &[LogConfig],
 ) -> Rig {
+    start_any_with_pool(simulated, options, configs, BufferPool::new(MEMORY)).await
+}
+
+async fn start_any_with_pool(
+    simulated: Storage,
+    options: LogOptions,
+    configs: &[LogConfig],
+    pool: BufferPool,
+) -> Rig {
     let topics = known(i32::try_from(configs.len()).unwrap());
     let recovered = recover(&simulated, &topics).await.unwrap();
-    let pool = BufferPool::new(32 << 20);
     let shard = ShardLog::start(
         simulated,
         pool,

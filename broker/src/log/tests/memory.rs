@@ -1,0 +1,128 @@
+//! What happens when the shard's memory is used up: caches give way and tails are written out, for
+//! appends and for reads, and nobody waits for memory that cannot come.
+
+use std::future::Future;
+use std::time::Duration;
+
+use corelog_protocol::{Durability, Offset};
+
+use super::rig::{EPOCH, batch, small_options, start_with_pool, storage};
+use crate::log::{AppendError, LogConfig, LogOptions, PartitionLog};
+use crate::runtime::sim::{Fault, Operation};
+use crate::runtime::{BufferPool, Charge, Simulator, spawn, timeout};
+
+const MEMORY: usize = 4 << 20;
+const VALUE_BYTES: usize = 60 << 10;
+
+/// Every partition alone may cache, and keep from its segment, as much as there is.
+fn options() -> LogOptions {
+    LogOptions {
+        cache_bytes_per_partition: MEMORY as u64,
+        write_out_bytes: MEMORY as u64,
+        ..small_options()
+    }
+}
+
+async fn append(log: &PartitionLog) -> Result<(), AppendError> {
+    let values = [vec![7; VALUE_BYTES]];
+    log.append(&batch(&values, 1), log.log_end_offset(), EPOCH, None)
+        .await
+        .map(drop)
+}
+
+async fn until_written(log: &PartitionLog) {
+    while log.end_offset_at(Durability::Written) < log.log_end_offset() {
+        log.changed().await;
+    }
+}
+
+/// Takes all that nobody has: from here on memory only comes from tails and caches.
+fn take_the_rest(pool: &BufferPool) -> Charge {
+    let rest = pool.charge(pool.budget() - pool.in_use()).unwrap();
+    assert!(pool.charge(1).is_err());
+    rest
+}
+
+/// In virtual time: whatever ends at all ends long before.
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(600), future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} waits for memory for ever"))
+}
+
+#[test]
+fn an_append_gets_memory_from_what_others_have_not_written_out() {
+    for is_written in [true, false] {
+        let mut simulator = Simulator::new(1);
+        let disk = storage(&simulator);
+        simulator.run(async {
+            let config = LogConfig {
+                durability: Durability::Written,
+                ..LogConfig::default()
+            };
+            let pool = BufferPool::new(MEMORY);
+            let rig = start_with_pool(disk, options(), &vec![config; 2], pool.clone()).await;
+            for _ in 0..16 {
+                append(&rig.logs[&0]).await.unwrap();
+            }
+            if is_written {
+                until_written(&rig.logs[&0]).await;
+            }
+            let rest = take_the_rest(&pool);
+            in_time("an append", append(&rig.logs[&1])).await.unwrap();
+            drop(rest);
+            in_time("a clean stop", rig.shard.close()).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_read_from_a_segment_gets_memory_from_the_caches() {
+    let mut simulator = Simulator::new(2);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let configs = vec![LogConfig::default(); 2];
+        let pool = BufferPool::new(MEMORY);
+        let rig = start_with_pool(disk.clone(), options(), &configs, pool).await;
+        append(&rig.logs[&0]).await.unwrap();
+        rig.shard.close().await.unwrap();
+
+        let pool = BufferPool::new(MEMORY);
+        let rig = start_with_pool(disk, options(), &configs, pool.clone()).await;
+        for _ in 0..16 {
+            append(&rig.logs[&1]).await.unwrap();
+        }
+        let _rest = take_the_rest(&pool);
+        let read = rig.logs[&0].read(Offset::ZERO, Offset::new(1), 1 << 20);
+        let read = in_time("a read", read).await.unwrap();
+        assert!(read.bytes > VALUE_BYTES);
+    });
+}
+
+#[test]
+fn who_waits_for_memory_is_told_when_the_log_stops() {
+    let mut simulator = Simulator::new(3);
+    let storage_ = storage(&simulator);
+    let disk = simulator.disk();
+    simulator.run(async {
+        let configs = vec![LogConfig::default(); 4];
+        let pool = BufferPool::new(MEMORY);
+        let rig = start_with_pool(storage_, options(), &configs, pool).await;
+        append(&rig.logs[&0]).await.unwrap();
+        disk.fail_nth(Operation::Write, 40, Fault::Device);
+        let appends: Vec<_> = rig
+            .logs
+            .values()
+            .cloned()
+            .map(|log| spawn(async move { while append(&log).await.is_ok() {} }))
+            .collect();
+        for task in appends {
+            in_time("an append", task).await;
+        }
+        assert!(rig.shard.failure().is_some());
+        // Tails that will never be written out hold the memory; reads go on without it.
+        let end = rig.logs[&0].log_end_offset();
+        let read = rig.logs[&0].read(Offset::ZERO, end, 1 << 20);
+        assert!(!in_time("a read", read).await.unwrap().is_empty());
+    });
+}
