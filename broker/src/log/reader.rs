@@ -1,7 +1,8 @@
 //! Reading: from the tail when it holds the offset, else from the segment by direct reads.
 //!
 //! A reader that goes on where it stopped finds its next bytes already on the way: a read that
-//! continues the one before starts the read behind it.
+//! continues the one before starts the read behind it. What a read returns does not depend on where
+//! segments, chunks and earlier reads happen to end: it goes on across all of them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -59,6 +60,11 @@ impl ReadBatches {
         self.bytes == 0
     }
 
+    fn push(&mut self, slice: LogSlice) {
+        self.bytes += slice.len();
+        self.slices.push(slice);
+    }
+
     /// One copy of everything, for another core.
     pub fn to_bytes(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(self.bytes);
@@ -106,6 +112,15 @@ impl ReadAheads {
     }
 }
 
+/// What is left to be read.
+struct Bounds {
+    from: Offset,
+    until: Offset,
+    max_bytes: usize,
+    /// Nothing was read yet: the next batch comes whatever its size.
+    is_first: bool,
+}
+
 /// Where a read of a segment begins and how far it may go.
 struct Span {
     segment: Rc<Segment>,
@@ -117,6 +132,10 @@ impl PartitionLog {
     /// The whole batches from the one that holds `from` on, as far as they end at or before
     /// `until` and fit `max_bytes`; the first is returned even if it is larger. Empty when `from`
     /// is at `until` or behind it.
+    ///
+    /// All that is in memory comes at once. From the disk comes as much as one direct read brings,
+    /// and never less than half of that while there is more: how far an earlier read had read ahead
+    /// and where a segment ends makes no difference.
     pub async fn read(
         &self,
         from: Offset,
@@ -133,42 +152,68 @@ impl PartitionLog {
                     log_end,
                 });
             }
-            if from >= until.min(state.log_end) {
-                return Ok(ReadBatches::default());
-            }
-            if let Some(batches) = read_tail(&state, from, until, max_bytes) {
-                drop(state);
-                if let Some(shared) = self.shared() {
-                    shared.count(|stats| stats.cached_read_bytes += batches.bytes as u64);
-                }
-                return Ok(batches);
-            }
         }
-        self.read_segment(from, until, max_bytes).await
-    }
-
-    async fn read_segment(
-        &self,
-        from: Offset,
-        until: Offset,
-        max_bytes: usize,
-    ) -> Result<ReadBatches, ReadError> {
+        let mut read = ReadBatches::default();
         let Some(shared) = self.shared() else {
-            return Ok(ReadBatches::default());
+            return Ok(read);
         };
-        let Some(span) = self.span_of(from) else {
-            return Ok(ReadBatches::default());
+        let mut bounds = Bounds {
+            from,
+            until: until.min(self.log_end_offset()),
+            max_bytes,
+            is_first: true,
         };
         let window = max_bytes.clamp(BLOCK, shared.options.read_bytes);
-        let (position, ahead) = match self.read_aheads.take(from) {
+        while bounds.from < bounds.until && bounds.max_bytes > 0 {
+            if let Some(tail) = read_tail(&self.state.borrow(), &bounds) {
+                let before = read.bytes;
+                tail.into_iter().for_each(|slice| read.push(slice));
+                shared.count(|stats| stats.cached_read_bytes += (read.bytes - before) as u64);
+                break;
+            }
+            if read.bytes > window / 2 {
+                break;
+            }
+            let step = (window - read.bytes).max(BLOCK);
+            let (slice, next_offset) = match self.read_segment(&shared, &bounds, step).await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                // What was read before is good; who goes on meets the error first.
+                Err(_) if !read.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            shared.count(|stats| stats.read_bytes += slice.len() as u64);
+            bounds = Bounds {
+                from: next_offset,
+                max_bytes: bounds.max_bytes.saturating_sub(slice.len()),
+                is_first: false,
+                ..bounds
+            };
+            read.push(LogSlice::Disk(slice));
+        }
+        Ok(read)
+    }
+
+    /// The whole batches of one direct read of at most `window` bytes, or of what was read ahead,
+    /// and the offset behind them.
+    async fn read_segment(
+        &self,
+        shared: &Rc<Shared>,
+        bounds: &Bounds,
+        window: usize,
+    ) -> Result<Option<(ReadBuffer, Offset)>, ReadError> {
+        let Some(span) = self.span_of(bounds.from) else {
+            return Ok(None);
+        };
+        let (position, ahead) = match self.read_aheads.take(bounds.from) {
             Some(ahead) => (Some(ahead.position), ahead.task),
             None => (None, None),
         };
         let position = match position {
             Some(position) => position,
-            None => match self.find_batch(&shared, &span, from).await? {
+            None => match self.find_batch(shared, &span, bounds.from).await? {
                 Some(position) => position,
-                None => return Ok(ReadBatches::default()),
+                None => return Ok(None),
             },
         };
         let ready = match ahead {
@@ -177,23 +222,19 @@ impl PartitionLog {
         };
         let mut buffer = match ready.filter(|buffer| !buffer.is_empty()) {
             Some(buffer) => buffer,
-            None => read_exactly(&shared, &span, position, window).await?,
+            None => read_exactly(shared, &span, position, window).await?,
         };
-        // A first batch larger than the window comes whole.
         let size = first_batch_size(&buffer, &span, position)?;
-        if size > buffer.len() {
-            buffer = read_exactly(&shared, &span, position, size).await?;
+        if size > buffer.len() && (bounds.is_first || size <= bounds.max_bytes) {
+            // A batch larger than the window, or than what was read ahead, comes whole.
+            buffer = read_exactly(shared, &span, position, size).await?;
         }
-        let (bytes, next_offset) = whole_batches(&buffer, until, max_bytes);
+        let (bytes, next_offset) = whole_batches(&buffer, bounds);
         if bytes == 0 {
-            return Ok(ReadBatches::default());
+            return Ok(None);
         }
-        self.read_ahead(&shared, &span, next_offset, position + bytes as u64, window);
-        shared.count(|stats| stats.read_bytes += bytes as u64);
-        Ok(ReadBatches {
-            slices: vec![LogSlice::Disk(buffer.slice(0..bytes))],
-            bytes,
-        })
+        self.read_ahead(shared, &span, next_offset, position + bytes as u64, window);
+        Ok(Some((buffer.slice(0..bytes), next_offset)))
     }
 
     /// The first record at or after `timestamp` among those below `until`, with its own timestamp.
@@ -285,6 +326,9 @@ impl PartitionLog {
         offset: Offset,
     ) -> Result<Option<u64>, ReadError> {
         const HOP_BYTES: usize = 16 << 10;
+        if offset == span.segment.base_offset() {
+            return Ok(Some(0));
+        }
         span.segment.load_index(&shared.storage).await;
         let mut position = span.segment.index.borrow().position_before(offset);
         while position + BATCH_HEADER_BYTES as u64 <= span.end {
@@ -318,7 +362,7 @@ impl PartitionLog {
         length: usize,
     ) {
         let left = usize::try_from(span.end.saturating_sub(position)).unwrap_or(usize::MAX);
-        if left == 0 {
+        if left == 0 || tail_position(&self.state.borrow(), offset).is_some() {
             return;
         }
         let length = length.min(left);
@@ -407,14 +451,14 @@ fn first_batch_size(buffer: &[u8], span: &Span, position: u64) -> Result<usize, 
     Ok(hop.size)
 }
 
-/// How many bytes of `buffer` are whole batches that end at or before `until` and within
-/// `max_bytes`, and the offset behind them; the first batch counts whatever its size.
-fn whole_batches(buffer: &[u8], until: Offset, max_bytes: usize) -> (usize, Offset) {
+/// How many bytes of `buffer` are whole batches within the bounds, and the offset behind them.
+fn whole_batches(buffer: &[u8], bounds: &Bounds) -> (usize, Offset) {
     let (mut taken, mut next_offset) = (0, Offset::ZERO);
     while let Some(hop) = Hop::read(&buffer[taken..]) {
         let end = taken + hop.size;
-        let fits = end <= buffer.len() && (taken == 0 || end <= max_bytes);
-        if !fits || hop.last_offset >= until.get() {
+        let fits =
+            end <= buffer.len() && (end <= bounds.max_bytes || (taken == 0 && bounds.is_first));
+        if !fits || hop.last_offset >= bounds.until.get() {
             break;
         }
         taken = end;
@@ -423,29 +467,31 @@ fn whole_batches(buffer: &[u8], until: Offset, max_bytes: usize) -> (usize, Offs
     (taken, next_offset)
 }
 
-/// Serves a read from memory; `None` when the tail does not hold `from`.
-fn read_tail(state: &State, from: Offset, until: Offset, max_bytes: usize) -> Option<ReadBatches> {
+/// The index of the batch in the tail that holds `offset`; `None` when the tail does not hold it.
+fn tail_position(state: &State, offset: Offset) -> Option<usize> {
     let batches = &state.tail.batches;
-    let first = batches.partition_point(|batch| batch.next_offset <= from);
-    let first_batch = batches
-        .get(first)
-        .filter(|batch| batch.base_offset <= from)?;
-    let start = first_batch.start;
+    let index = batches.partition_point(|batch| batch.next_offset <= offset);
+    batches
+        .get(index)
+        .is_some_and(|batch| batch.base_offset <= offset)
+        .then_some(index)
+}
+
+/// Serves a read from memory; `None` when the tail does not hold its first offset.
+fn read_tail(state: &State, bounds: &Bounds) -> Option<Vec<LogSlice>> {
+    let first = tail_position(state, bounds.from)?;
+    let start = state.tail.batches[first].start;
     let mut end = start;
-    for batch in batches.range(first..) {
+    for batch in state.tail.batches.range(first..) {
         let bytes = usize::try_from(batch.end() - start).expect("bounded by memory");
-        if batch.next_offset > until || (end > start && bytes > max_bytes) {
+        let fits = bytes <= bounds.max_bytes || (end == start && bounds.is_first);
+        if !fits || batch.next_offset > bounds.until {
             break;
         }
         end = batch.end();
     }
-    let slices: Vec<_> = state
-        .tail
-        .slices(start, end)
-        .map(LogSlice::Memory)
-        .collect();
-    let bytes = slices.iter().map(|slice| slice.len()).sum();
-    Some(ReadBatches { slices, bytes })
+    let slices = state.tail.slices(start, end);
+    Some(slices.map(LogSlice::Memory).collect())
 }
 
 /// The first record of `batch` at or after both bounds. A batch that does not decode, which only a

@@ -7,6 +7,7 @@ mod damaged_journals;
 mod memory;
 mod model;
 mod power_cuts;
+mod reads;
 mod rig;
 mod suspects;
 mod workload;
