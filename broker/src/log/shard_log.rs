@@ -12,12 +12,12 @@ use futures_util::future::{Either, select};
 use super::checkpoint::checkpoint_path;
 use super::commit::Commit;
 use super::journal::JournalFiles;
+use super::open_files::OpenFiles;
 use super::partition_log::PartitionLog;
 use super::recovery::PartitionStart;
-use super::open_files::OpenFiles;
 use super::write_out::WriteOut;
 use super::{Generation, LogConfig, LogError, LogFailure, LogOptions, TopicPartition, folder};
-use crate::runtime::{AppendBuffer, BufferPool, Charge, Notify, Storage, spawn};
+use crate::runtime::{AppendBuffer, BufferPool, Charge, Notify, Storage, Task, spawn};
 
 /// The folder of all journals and checkpoints, inside the data directory.
 pub(crate) const JOURNAL_FOLDER: &str = "journal";
@@ -67,11 +67,13 @@ pub(crate) struct Shared {
     pub(crate) commit: Commit,
     pub(crate) write_out: WriteOut,
     pub(crate) journal: JournalFiles,
+    pub(crate) open_files: Rc<OpenFiles>,
     pub(crate) stats: Cell<LogStats>,
     failure: RefCell<Option<LogFailure>>,
-    pub(crate) open_files: Rc<OpenFiles>,
     pub(crate) failed: Notify,
     pub(crate) closing: Cell<bool>,
+    /// Creates the journal's files behind the first.
+    preparing: RefCell<Option<Task<()>>>,
 }
 
 impl Shared {
@@ -94,8 +96,6 @@ impl Shared {
         }
     }
 
-    pub(crate) fn count(&self, change: impl FnOnce(&mut LogStats)) {
-        let mut stats = self.stats.get();
     /// Memory for a tail. While there is none, caches are dropped and tails written out.
     pub(crate) async fn append_buffer(&self, bytes: usize) -> Result<AppendBuffer, LogFailure> {
         loop {
@@ -128,6 +128,8 @@ impl Shared {
         }
     }
 
+    pub(crate) fn count(&self, change: impl FnOnce(&mut LogStats)) {
+        let mut stats = self.stats.get();
         change(&mut stats);
         self.stats.set(stats);
     }
@@ -167,6 +169,7 @@ impl ShardLog {
             storage,
             pool,
             journal_pool,
+            open_files: OpenFiles::new(options.open_files),
             options,
             shard,
             generation,
@@ -178,8 +181,9 @@ impl ShardLog {
             failure: RefCell::default(),
             failed: Notify::new(),
             closing: Cell::new(false),
+            preparing: RefCell::default(),
         });
-        spawn(prepare_journal(shared.clone())).detach();
+        *shared.preparing.borrow_mut() = Some(spawn(prepare_journal(shared.clone())));
         spawn(super::commit::group_appends(shared.clone())).detach();
         spawn(super::commit::flush_groups(shared.clone())).detach();
         spawn(super::write_out::write_out_large_tails(shared.clone())).detach();
@@ -203,7 +207,6 @@ impl ShardLog {
         Ok(log)
     }
 
-            open_files: OpenFiles::new(options.open_files),
     /// Deletes a partition: durably recorded first, its files afterwards.
     pub async fn delete_partition(&self, id: TopicPartition) -> Result<(), LogError> {
         self.shared.check()?;
@@ -253,6 +256,10 @@ impl ShardLog {
         self.shared.closing.set(true);
         self.shared.commit.stop();
         self.shared.write_out.stop();
+        let preparing = self.shared.preparing.borrow_mut().take();
+        if let Some(preparing) = preparing {
+            preparing.await;
+        }
         let logs = std::mem::take(&mut *self.shared.logs.borrow_mut());
         for log in logs.into_values() {
             log.close_files().await;

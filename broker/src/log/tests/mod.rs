@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod appends_and_reads;
+mod closing;
 mod damaged_journals;
 mod memory;
 mod model;
