@@ -14,7 +14,7 @@ use crate::controller::{
 use crate::listener::native::{NativeListener, NativeOptions};
 use crate::log::{
     JournalOptions, KnownTopics, LogError, LogOptions, Recovered, RecoveryError, ShardLog,
-    TopicPartition, recover,
+    TopicPartition, recover, remove_deleted_topics,
 };
 use crate::metadata::MetadataImage;
 use crate::metrics::ShardMetrics;
@@ -150,11 +150,9 @@ pub(super) async fn run(setup: ShardSetup) {
     let controller = first.map(|first| {
         shard.host_controller(first.controller.clone());
         spawn(serve_clients(first.serve, first.native, listener.clone())).detach();
-        spawn(forget_deleted_topics(
-            first.controller.clone(),
-            first.offset,
-        ))
-        .detach();
+        if let Some(offset) = first.deletions_finished {
+            spawn(forget_deleted_topics(first.controller.clone(), offset)).detach();
+        }
         first.controller
     });
     let result = Ok(());
@@ -189,8 +187,9 @@ struct Begun {
     controller: ControllerHandle,
     native: ListeningSocket,
     serve: remote::ReplyReceiver<()>,
-    /// The metadata offset of this start.
-    offset: i64,
+    /// Nothing is left on the disk of the topics deleted at or below this metadata offset: no
+    /// journal that counts names them, and their folders are gone.
+    deletions_finished: Option<i64>,
 }
 
 /// Reads the metadata, registers this start, replays the journals, and tells the other shards.
@@ -210,11 +209,14 @@ async fn begin_broker(
     let image = store.start_broker(first.start).await?;
     let topics = known_topics(&image, config.broker_id);
     let recovered = recover(storage, &topics).await?;
-    tracing::info!(
-        partitions = topics.partitions.len(),
-        "recovered: {}",
-        recovered.report
-    );
+    tracing::info!("recovered: {}", recovered.report);
+    let deletions_finished = match remove_deleted_topics(storage, &topics.deleted).await {
+        Ok(()) => Some(image.offset),
+        Err(error) => {
+            tracing::error!(%error, "a deleted topic's files are left until the next start");
+            None
+        }
+    };
     let found = Arc::new(Found {
         image: Arc::clone(&image),
         recovered,
@@ -231,7 +233,7 @@ async fn begin_broker(
         controller,
         native: first.native,
         serve: first.serve,
-        offset: image.offset,
+        deletions_finished,
     };
     Ok((found, begun))
 }
@@ -252,7 +254,9 @@ async fn serve_clients(
     }
 }
 
-/// The journals that could name the topics deleted before this start mean nothing any more.
+/// The journals that could name the topics deleted before this start mean nothing any more. Ids of
+/// topics deleted from here on are kept until the next start: files of this run's journals hold
+/// their entries until they are written again.
 async fn forget_deleted_topics(controller: ControllerHandle, through_offset: i64) {
     let command = Command::ForgetDeletedTopics { through_offset };
     if let Err(error) = controller.execute(command).await {

@@ -4,12 +4,12 @@
 //! `leader-epoch-checkpoint` and the indexes are Kafka's, byte for byte, and caches to us: what
 //! counts is in the shard's checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use corelog_protocol::{LeaderEpoch, Offset};
+use corelog_protocol::{LeaderEpoch, Offset, TopicId};
 
 use super::partition_log::{Opened, PartitionLog};
 use super::recovery::PartitionStart;
@@ -149,6 +149,33 @@ async fn claim(storage: &Storage, id: TopicPartition, folder: &Path) -> Result<(
     }
 }
 
+/// Removes what is left of deleted topics: folders that a crash, or an error, kept from being
+/// removed. Before the topics' ids are forgotten: a folder that names an unknown topic stays for
+/// ever, and keeps its name from every later topic.
+pub(crate) async fn remove_deleted_topics(
+    storage: &Storage,
+    deleted: &BTreeSet<TopicId>,
+) -> Result<(), LogError> {
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let deleted: BTreeSet<String> = deleted.iter().map(TopicId::to_string).collect();
+    let data = Path::new(DATA_FOLDER);
+    let entries = storage
+        .list(data)
+        .await
+        .map_err(LogError::io("list", data))?;
+    for entry in entries.into_iter().filter(|entry| entry.is_dir) {
+        let folder = data.join(entry.name);
+        let owner = owner_of(storage, &folder).await?;
+        if owner.is_some_and(|id| deleted.contains(&id)) {
+            tracing::info!(path = %folder.display(), "removing what is left of a deleted topic");
+            remove_folder(storage, &folder).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Brings the block that the log ends in back into memory: the next append goes on in it.
 async fn restore_tail(
     shared: &Rc<Shared>,
@@ -206,8 +233,9 @@ pub(super) async fn remove_unopened(
     Ok(())
 }
 
-/// Removes a folder and the files in it.
-pub(super) async fn remove_folder(storage: &Storage, folder: &Path) -> Result<(), LogError> {
+/// Removes a folder and the files in it; in the order of their names, so that `partition.metadata`,
+/// which says whose they are, is the last.
+async fn remove_folder(storage: &Storage, folder: &Path) -> Result<(), LogError> {
     let entries = storage
         .list(folder)
         .await

@@ -36,6 +36,7 @@ mod tests;
 mod write_out;
 
 pub use error::{AppendError, LogError, LogFailure, ReadError, RecoveryError};
+pub(crate) use folder::remove_deleted_topics;
 pub use options::{JournalOptions, LogConfig, LogOptions};
 pub use partition_log::{AppendInfo, PartitionLog};
 pub use reader::{LogSlice, ReadBatches};

@@ -140,6 +140,44 @@ fn a_deleted_topic_is_gone_and_its_name_starts_anew() {
     }
 }
 
+/// A broker that dies right after it recorded a deletion leaves the partition's folder behind. Were it
+/// not removed before the id is forgotten, no later topic of that name could be opened.
+#[test]
+fn a_deletion_that_a_crash_cut_short_is_finished_by_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let broker = BrokerProcess::start(folder.path(), 2);
+    let mut connection = broker.connect();
+    let first = connection.create_topic(NewTopicBuilder::new("again", 1));
+    connection.produce(first, 0, &batch_of(["old"]));
+    let partition = folder.path().join("data/again-0");
+    let files: Vec<_> = std::fs::read_dir(&partition)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
+    assert_eq!(delete(&mut connection, "again"), ErrorCode::None);
+    assert!(!partition.exists());
+    broker.kill();
+    std::fs::create_dir(&partition).unwrap();
+    for (path, bytes) in files {
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    let broker = BrokerProcess::start(folder.path(), 2);
+    assert!(!partition.exists(), "the start removed it");
+    let mut connection = broker.connect();
+    let second = connection.create_topic(NewTopicBuilder::new("again", 1));
+    let produced = connection.produce(second, 0, &batch_of(["new"]));
+    assert_eq!(
+        produced.error,
+        ErrorCode::None,
+        "{:?}",
+        produced.error_message
+    );
+    let read = connection.read_all(second, 0);
+    assert_eq!(read, [(Offset::ZERO, "new".to_owned())]);
+}
+
 #[test]
 fn a_fetch_that_waits_is_told_of_the_deletion() {
     let folder = TempDir::new().unwrap();
