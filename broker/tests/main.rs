@@ -18,4 +18,5 @@ mod produce_and_fetch;
 mod restart_keeps_records;
 mod routing_to_the_owning_core;
 mod startup_refusals;
+mod stopping;
 mod subscribe;

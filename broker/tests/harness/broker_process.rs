@@ -4,12 +4,17 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::connection::Connection;
 use super::metrics::Metrics;
+
+/// Far beyond what a stop takes: its bounds add up to ten seconds with the default settings.
+const STOP_PATIENCE: Duration = Duration::from_secs(40);
 
 /// A running broker. Dropped, it is killed.
 pub(crate) struct BrokerProcess {
@@ -125,14 +130,20 @@ impl BrokerProcess {
         Metrics::read(self.ports.http)
     }
 
-    /// Asks for a clean stop (SIGTERM) and waits for the end.
+    /// Asks for a clean stop (SIGTERM) and waits for the end. A broker that does not come to it is
+    /// killed, which its status tells.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        let asked = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(asked.success());
+        let pid = self.pid();
+        signal(pid, "TERM");
+        let (ended, end) = mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if end.recv_timeout(STOP_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                signal(pid, "KILL");
+            }
+        });
         let status = self.child.wait().unwrap();
+        drop(ended);
+        watchdog.join().unwrap();
         for output in self.output.drain(..) {
             let text = output.join().expect("reading does not panic");
             assert!(!text.contains("panicked"), "{text}");
@@ -161,6 +172,14 @@ impl Drop for BrokerProcess {
             }
         }
     }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
 }
 
 fn read_all(mut from: impl Read) -> String {
