@@ -30,8 +30,9 @@ async fn consume(arguments: &ConsumeArguments, global: &Global) -> anyhow::Resul
         ("max.poll.records", "10000".to_owned()),
         ("default.api.timeout.ms", "30000".to_owned()),
     ]);
-    let mut consumer = Consumer::new(&config).await?;
+    // First: it gives up sooner than the consumer, which also waits for a broker that restarts.
     let partitions = partitions(arguments, global).await?;
+    let mut consumer = Consumer::new(&config).await?;
     consumer.assign(&partitions).await?;
     for partition in &partitions {
         consumer.seek(partition, arguments.from.0).await?;

@@ -86,13 +86,13 @@ async fn finish(producer: &Producer, sent: &mut Acknowledgements) -> anyhow::Res
     sent.report_all().await
 }
 
-/// Looks for the topic first: the producer would wait for it to be created.
+/// Looks for a broker and for the topic first: the producer would wait for either for as long as for a
+/// broker that restarts.
 async fn open(
     arguments: &ProduceArguments,
     global: &Global,
     config: &ClientConfig,
 ) -> anyhow::Result<Producer> {
-    let producer = Producer::new(config).await?;
     let admin_config = ClientConfig::new()
         .set("bootstrap.servers", &global.brokers)
         .set("default.api.timeout.ms", 10_000);
@@ -108,7 +108,7 @@ async fn open(
             );
         }
     }
-    Ok(producer)
+    Ok(Producer::new(config).await?)
 }
 
 async fn send(

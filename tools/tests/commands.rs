@@ -3,7 +3,7 @@
 
 mod harness;
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use harness::{BrokerProcess, Running};
 use serde_json::Value;
@@ -21,6 +21,26 @@ fn produce(broker: &BrokerProcess, arguments: &[&str], input: &str) -> Vec<Strin
     let mut producing = Running::start(broker.corelog(&arguments));
     producing.feed(input.as_bytes());
     producing.finish()
+}
+
+/// Also `produce` and `consume`, which wait long for a broker that was there and restarts.
+#[test]
+fn without_a_broker_every_command_says_so_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = BrokerProcess::start(folder.path());
+    broker.kill();
+    let commands: [&[&str]; 3] = [&["topic", "list"], &["produce", "t"], &["consume", "t"]];
+    // Side by side: each gives up after some seconds.
+    let running = commands.map(|command| {
+        let mut command = broker.corelog(command);
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for (command, child) in commands.iter().zip(running) {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        let said = stderr(&output);
+        assert!(said.contains("no broker of"), "{command:?}: {said}");
+    }
 }
 
 #[test]
