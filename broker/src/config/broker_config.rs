@@ -116,9 +116,10 @@ config_table! {
             Allowed::integer(2, 64);
 
         /// When one partition brings at least this many bytes to a group, its whole blocks go
-        /// straight to the segment instead of through the journal.
+        /// straight to the segment instead of through the journal. Where several partitions wait,
+        /// it takes as many times as much, up to 1 MiB.
         "journal.bypass.bytes" =>
-            journal_bypass_bytes: ByteSize = ByteSize::kib(256),
+            journal_bypass_bytes: ByteSize = ByteSize::kib(64),
             Allowed::bytes(ByteSize::kib(4), ByteSize::gib(1));
 
         /// Client connections that the broker holds at a time. Further ones are closed at once.

@@ -81,6 +81,8 @@ pub(crate) struct Forming {
     pub(crate) members: Vec<Member>,
     pub(crate) wants_flush: bool,
     pub(crate) bytes: usize,
+    /// Partitions that waited when the group was formed.
+    pub(crate) crowd: usize,
     inline_limit: usize,
 }
 
@@ -101,6 +103,8 @@ pub(crate) struct Commit {
     controls: RefCell<VecDeque<Control>>,
     pending_bytes: Cell<usize>,
     work: Notify,
+    /// The queue was looked at: what it held has its place in the journal, or needs none.
+    passes: Notify,
     flush_work: Notify,
     groups: RefCell<VecDeque<Group>>,
     writing: Cell<usize>,
@@ -123,6 +127,7 @@ impl Commit {
             controls: RefCell::default(),
             pending_bytes: Cell::new(0),
             work: Notify::new(),
+            passes: Notify::new(),
             flush_work: Notify::new(),
             groups: RefCell::default(),
             writing: Cell::new(0),
@@ -157,6 +162,7 @@ impl Commit {
     pub(crate) fn stop(&self) {
         self.stopped.set(true);
         self.work.notify_waiters();
+        self.passes.notify_waiters();
         self.flush_work.notify_waiters();
         self.flushed.close();
     }
@@ -172,10 +178,20 @@ impl Commit {
     /// Waits until everything appended before is flushed.
     pub(crate) async fn flush_all(&self, shared: &Shared) -> Result<(), LogFailure> {
         while self.has_work() || self.placing.get() {
-            let next = self.formed.get() + 1;
-            self.flush_through(shared, next).await?;
+            self.next_pass(shared).await?;
         }
         self.flush_formed(shared).await?;
+        Ok(())
+    }
+
+    /// Waits until the queue was looked at once more. A pass need not form a group: logs that were
+    /// deleted meanwhile bring nothing.
+    async fn next_pass(&self, shared: &Shared) -> Result<(), LogFailure> {
+        shared.check()?;
+        if self.stopped.get() {
+            return Err(log_closed());
+        }
+        self.passes.notified().await;
         Ok(())
     }
 
@@ -184,11 +200,7 @@ impl Commit {
         self.flush_work.notify_waiters();
         let reached = self.flushed.reached(sequence).await;
         shared.check()?;
-        reached.map_err(|_closed| LogFailure {
-            operation: "flush",
-            path: PathBuf::from(JOURNAL_FOLDER),
-            reason: "the log was closed".to_owned(),
-        })
+        reached.map_err(|_closed| log_closed())
     }
 
     /// Asks for a flush of what has been appended so far without waiting for it.
@@ -247,8 +259,7 @@ impl Commit {
             .push_back(Control { header, bytes });
         self.work.notify_waiters();
         while !self.controls.borrow().is_empty() || self.placing.get() {
-            let next = self.formed.get() + 1;
-            self.flush_through(shared, next).await?;
+            self.next_pass(shared).await?;
         }
         self.flush_formed(shared).await?;
         Ok(())
@@ -275,6 +286,7 @@ impl Commit {
             members: Vec::new(),
             wants_flush: false,
             bytes: 0,
+            crowd: self.queue.borrow().len(),
             inline_limit: GROUP_INLINE_BYTES.min(quarter),
         };
         for control in self.controls.borrow_mut().drain(..) {
@@ -295,6 +307,14 @@ impl Commit {
     }
 }
 
+fn log_closed() -> LogFailure {
+    LogFailure {
+        operation: "flush",
+        path: PathBuf::from(JOURNAL_FOLDER),
+        reason: "the log was closed".to_owned(),
+    }
+}
+
 /// Forms groups and starts their writes, until the log stops.
 pub(crate) async fn group_appends(shared: Rc<Shared>) {
     let commit = &shared.commit;
@@ -307,6 +327,7 @@ pub(crate) async fn group_appends(shared: Rc<Shared>) {
         let mut forming = commit.form(&shared, spare.take().unwrap_or_else(GroupBuilder::new));
         if forming.builder.is_empty() {
             spare = Some(forming.builder);
+            commit.passes.notify_waiters();
             continue;
         }
         let sequence = commit.formed.get() + 1;
@@ -334,6 +355,7 @@ pub(crate) async fn group_appends(shared: Rc<Shared>) {
         }
         commit.placing.set(false);
         commit.formed.set(sequence);
+        commit.passes.notify_waiters();
         forming.builder.encode(&stamp, &mut buffer);
         spare = Some(forming.builder);
         if slot.file_changed {
@@ -393,16 +415,9 @@ async fn write_group(
         written.map_err(|error| LogFailure::new("write", &slot.path, &error))
     };
     let extent_writes = try_join_all(extents.iter().map(|extent| async {
-        let failed = |error| LogFailure::new("write", extent.segment.path(), &error);
-        let file = extent.segment.file(&shared.storage).await.map_err(failed)?;
-        file.write_slice_at(extent.slice.clone(), extent.position)
-            .await
-            .map_err(failed)?;
-        extent.segment.mark_written();
-        extent
-            .log
-            .mark_written_out(extent.chunk_start, extent.slice.len());
-        Ok(())
+        let written = write_extent(&shared, extent).await;
+        extent.log.extent_ended(extent.chunk_start, written.is_ok());
+        written
     }));
     let (journal_written, extents_written) = futures_util::join!(journal_write, extent_writes);
     if let Err(failure) = journal_written.and(extents_written.map(|_: Vec<()>| ())) {
@@ -436,6 +451,16 @@ async fn write_group(
     drop(groups);
     commit.work.notify_waiters();
     commit.flush_work.notify_waiters();
+}
+
+async fn write_extent(shared: &Shared, extent: &Extent) -> Result<(), LogFailure> {
+    let failed = |error| LogFailure::new("write", extent.segment.path(), &error);
+    let file = extent.segment.file(&shared.storage).await.map_err(failed)?;
+    file.write_slice_at(extent.slice.clone(), extent.position)
+        .await
+        .map_err(failed)?;
+    extent.segment.mark_written();
+    Ok(())
 }
 
 /// Flushes written groups when a topic, a checkpoint or a timer wants it, until the log stops.

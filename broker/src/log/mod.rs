@@ -30,6 +30,7 @@ mod reader;
 mod recovery;
 mod segment;
 mod shard_log;
+mod share;
 mod tail;
 #[cfg(test)]
 mod tests;

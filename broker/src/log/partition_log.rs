@@ -14,17 +14,15 @@ use corelog_protocol::record::{
     BATCH_HEADER_BYTES, BatchView, patch_base_offset, patch_log_append_time,
 };
 use corelog_protocol::{Durability, LeaderEpoch, Offset, Timestamp};
-use crc32c::crc32c;
 
-use super::commit::{Extent, Forming, GROUP_BYTES, Member, Taken};
 use super::journal::format::{EntryHeader, EntryKind};
 use super::reader::ReadAheads;
 use super::recovery::PartitionStart;
 use super::segment::{LARGEST_SEGMENT, Segment};
 use super::shard_log::Shared;
-use super::tail::{BatchPlace, Chunk, LARGE_APPEND, LARGEST_CHUNK, Tail};
-use super::{AppendError, LogConfig, LogFailure, LogOptions, TopicPartition};
-use crate::runtime::{AppendBuffer, BLOCK, BufferSlice, Notify, Semaphore, now, unix_millis};
+use super::tail::{BatchPlace, Tail};
+use super::{AppendError, LogConfig, LogFailure, TopicPartition};
+use crate::runtime::{AppendBuffer, BLOCK, Notify, Semaphore, now, unix_millis};
 
 /// Where an append landed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +39,7 @@ pub struct AppendInfo {
 
 /// The log of one partition.
 pub struct PartitionLog {
-    id: TopicPartition,
+    pub(super) id: TopicPartition,
     folder: PathBuf,
     shared: Weak<Shared>,
     pub(super) state: RefCell<State>,
@@ -50,6 +48,8 @@ pub struct PartitionLog {
     news: Cell<bool>,
     /// Held while this partition's bytes are written out.
     pub(super) writing: Semaphore,
+    /// Wakes a write-out that waits for a chunk on its way to the segment.
+    pub(super) extents: Notify,
     pub(super) read_aheads: ReadAheads,
     /// What the last checkpoint says of this log.
     checkpointed_start: RefCell<PartitionStart>,
@@ -68,9 +68,9 @@ pub(super) struct State {
     pub(super) tail: Tail,
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
     /// Bytes up to this cursor are in groups.
-    grouped: u64,
+    pub(super) grouped: u64,
     /// The segment that the last of them belong to.
-    grouped_segment: Rc<Segment>,
+    pub(super) grouped_segment: Rc<Segment>,
     /// Bytes up to this cursor are in groups that were written.
     pub(super) written_cursor: u64,
     /// The last group of those.
@@ -80,10 +80,12 @@ pub(super) struct State {
     pub(super) covered_from: u64,
     /// The cursor that the last checkpoint reached.
     pub(super) checkpointed: u64,
+    /// A write-out is bringing everything to the segment, the begun block padded with zeros.
+    pub(super) padding: bool,
     unflushed_bytes: u64,
-    queued: bool,
+    pub(super) queued: bool,
     appending: bool,
-    deleted: bool,
+    pub(super) deleted: bool,
 }
 
 impl State {
@@ -141,6 +143,7 @@ impl PartitionLog {
                 written_sequence: opened.start.applied_sequence,
                 covered_from: cursor,
                 checkpointed: cursor,
+                padding: false,
                 unflushed_bytes: 0,
                 queued: false,
                 appending: false,
@@ -149,6 +152,7 @@ impl PartitionLog {
             changed: Notify::new(),
             news: Cell::new(false),
             writing: Semaphore::new(1),
+            extents: Notify::new(),
             read_aheads: ReadAheads::default(),
             checkpointed_start: RefCell::new(opened.start),
         }
@@ -410,18 +414,16 @@ impl PartitionLog {
             shared.fail(failure.clone());
             return Err(failure.into());
         }
-        let sizes = self.state.borrow_mut().tail.plan(bytes);
-        let mut buffers: Vec<AppendBuffer> = Vec::with_capacity(sizes.len());
-        for size in sizes {
+        let plan = self.state.borrow_mut().tail.plan(bytes);
+        let mut buffers: Vec<AppendBuffer> = Vec::with_capacity(plan.sizes.len());
+        for size in plan.sizes {
             buffers.push(shared.append_buffer(size).await?);
         }
         let mut state = self.state.borrow_mut();
         if state.deleted {
             return Err(AppendError::Deleted);
         }
-        for buffer in buffers {
-            state.tail.add_chunk(buffer, segment);
-        }
+        state.tail.add_chunks(plan.replaces_last, buffers, segment);
         Ok(())
     }
 
@@ -501,66 +503,6 @@ impl PartitionLog {
         Ok(largest)
     }
 
-    /// Moves the bytes that no group has yet into `group`, as many as fit.
-    pub(super) fn take_for_group(self: &Rc<Self>, group: &mut Forming) -> Taken {
-        let Some(shared) = self.shared() else {
-            return Taken::All;
-        };
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        if state.deleted {
-            state.queued = false;
-            return Taken::All;
-        }
-        let mut at = state.grouped;
-        let mut next_offset = None;
-        while at < state.tail.end() && (next_offset.is_none() || !group.is_full()) {
-            let share = next_share(&state.tail, at, group.room_inline(), &shared.options);
-            let base_offset = state.tail.batches[share.batches.start].base_offset;
-            let end_offset = state.tail.batches[share.batches.end - 1].next_offset;
-            let epoch = epoch_at(&state.epochs, base_offset);
-            let entry = |kind, position: u64, length: usize, data_crc| EntryHeader {
-                kind,
-                topic_partition: self.id,
-                leader_epoch: epoch,
-                segment_base: share.segment.base_offset(),
-                position,
-                length: u32::try_from(length).expect("a group is bounded"),
-                base_offset,
-                next_offset: end_offset,
-                data_crc,
-            };
-            if !Rc::ptr_eq(&state.grouped_segment, &share.segment) {
-                let closed = std::mem::replace(&mut state.grouped_segment, share.segment.clone());
-                let roll = EntryHeader {
-                    segment_base: closed.base_offset(),
-                    next_offset: share.segment.base_offset(),
-                    ..entry(EntryKind::Roll, closed.size(), 0, 0)
-                };
-                group.builder.push(roll, None);
-            }
-            push_entries(self, &state.tail, at..share.end, &share, entry, group);
-            group.bytes += usize::try_from(share.end - at).expect("bounded by memory");
-            at = share.end;
-            next_offset = Some(end_offset);
-        }
-        state.grouped = at;
-        state.queued = at < state.tail.end();
-        if let Some(end_offset) = next_offset {
-            group.members.push(Member {
-                log: self.clone(),
-                cursor: at,
-                end_offset,
-            });
-            group.wants_flush |= state.config.durability == Durability::Sync;
-        }
-        if state.queued {
-            Taken::Some
-        } else {
-            Taken::All
-        }
-    }
-
     pub(super) fn delete_entry(&self) -> EntryHeader {
         let state = self.state.borrow();
         EntryHeader {
@@ -628,17 +570,18 @@ impl PartitionLog {
         }
     }
 
-    /// A whole chunk reached its segment.
-    pub(super) fn mark_written_out(&self, chunk_start: u64, bytes: usize) {
+    /// A whole chunk reached its segment, or failed to.
+    pub(super) fn extent_ended(&self, chunk_start: u64, is_written: bool) {
         let mut state = self.state.borrow_mut();
-        if let Some(chunk) = state
-            .tail
-            .chunks
-            .iter_mut()
-            .find(|chunk| chunk.start == chunk_start)
-        {
-            chunk.written_out = bytes;
+        let chunks = &mut state.tail.chunks;
+        if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.start == chunk_start) {
+            chunk.on_its_way = false;
+            if is_written {
+                chunk.written_out = chunk.len();
+            }
         }
+        drop(state);
+        self.extents.notify_waiters();
     }
 
     /// Gives memory back: the cache beyond `keep` bytes, and everything but the last begun block
@@ -676,130 +619,4 @@ fn stamp_append_time(batches: &[u8], time: Timestamp) -> Result<Vec<u8>, AppendE
         at += size;
     }
     Ok(stamped)
-}
-
-fn epoch_at(epochs: &[(LeaderEpoch, Offset)], offset: Offset) -> LeaderEpoch {
-    let after = epochs.partition_point(|(_, start)| *start <= offset);
-    after
-        .checked_sub(1)
-        .map_or(LeaderEpoch::ZERO, |last| epochs[last].0)
-}
-
-/// What one pass of a group takes of one segment of one partition.
-struct Share {
-    segment: Rc<Segment>,
-    /// Indexes into the tail's batches.
-    batches: std::ops::Range<usize>,
-    /// The cursor behind them.
-    end: u64,
-    /// Whole chunks go straight to the segment.
-    bypass: bool,
-}
-
-/// A chunk that a group beginning at cursor `at` may write straight to its segment: all its bytes
-/// are new, and they fill its memory.
-fn may_bypass(chunk: &Chunk, at: u64) -> bool {
-    chunk.start >= at && chunk.is_whole() && chunk.capacity() >= LARGE_APPEND
-}
-
-/// Chooses how many whole batches, at least one, go into a group that may carry `room` more bytes.
-fn next_share(tail: &Tail, at: u64, room: usize, options: &LogOptions) -> Share {
-    let first = tail
-        .chunk_at(at)
-        .expect("there are bytes behind the cursor");
-    let segment = tail.chunks[first].segment.clone();
-    let choose = |bypassing: bool| {
-        let mut chunks = tail
-            .chunks
-            .range(first..)
-            .take_while(|chunk| Rc::ptr_eq(&chunk.segment, &segment))
-            .peekable();
-        let from = tail.batches.partition_point(|batch| batch.start < at);
-        let (mut chosen, mut bypassed_by_chosen) = (from, 0);
-        let (mut bypassed, mut segment_end) = (0, at);
-        for (index, batch) in tail.batches.iter().enumerate().skip(from) {
-            while let Some(chunk) = chunks.next_if(|chunk| chunk.end() <= batch.end()) {
-                segment_end = chunk.end();
-                if bypassing && may_bypass(chunk, at) {
-                    bypassed += chunk.len();
-                }
-            }
-            if chunks.peek().is_none() && segment_end < batch.end() {
-                break; // the batch belongs to the next segment
-            }
-            let taken = usize::try_from(batch.end() - at).expect("bounded by memory");
-            let carried = taken - bypassed;
-            if chosen == from || (carried <= room && taken <= GROUP_BYTES) {
-                (chosen, bypassed_by_chosen) = (index + 1, bypassed);
-            } else if carried > room + LARGEST_CHUNK || taken > GROUP_BYTES {
-                break;
-            }
-        }
-        (from..chosen, bypassed_by_chosen)
-    };
-    let (mut batches, bypassed) = choose(true);
-    let bypass = bypassed as u64 >= options.bypass_bytes;
-    if !bypass {
-        batches = choose(false).0;
-    }
-    let end = tail.batches[batches.end - 1].end();
-    Share {
-        segment,
-        batches,
-        end,
-        bypass,
-    }
-}
-
-/// Describes the bytes `range` of one segment: whole chunks as extents when the share bypasses,
-/// the rest carried by the journal.
-fn push_entries(
-    log: &Rc<PartitionLog>,
-    tail: &Tail,
-    range: std::ops::Range<u64>,
-    share: &Share,
-    entry: impl Fn(EntryKind, u64, usize, u32) -> EntryHeader,
-    group: &mut Forming,
-) {
-    let first = tail
-        .chunk_at(range.start)
-        .expect("the range lies in the tail");
-    let position_of = |cursor: u64| {
-        let chunk = &tail.chunks[first];
-        chunk.position + (cursor - chunk.start)
-    };
-    let carry = |from: u64, to: u64, group: &mut Forming| {
-        if from < to {
-            let length = usize::try_from(to - from).expect("bounded by memory");
-            let header = entry(EntryKind::Append, position_of(from), length, 0);
-            group.builder.push(header, tail.slices(from, to));
-        }
-    };
-    let mut carried_to = range.start;
-    if share.bypass {
-        let whole = tail
-            .chunks
-            .range(first..)
-            .take_while(|chunk| chunk.end() <= range.end);
-        for chunk in whole.filter(|chunk| may_bypass(chunk, range.start)) {
-            carry(carried_to, chunk.start, group);
-            let slice: BufferSlice = chunk.slice(0, chunk.len());
-            let header = entry(
-                EntryKind::Extent,
-                chunk.position,
-                chunk.len(),
-                crc32c(&slice),
-            );
-            group.builder.push(header, None);
-            group.extents.push(Extent {
-                log: log.clone(),
-                segment: share.segment.clone(),
-                slice,
-                position: chunk.position,
-                chunk_start: chunk.start,
-            });
-            carried_to = chunk.end();
-        }
-    }
-    carry(carried_to, range.end, group);
 }

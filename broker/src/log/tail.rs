@@ -2,10 +2,16 @@
 //! yet, and behind it a cache for readers at the end of the log.
 //!
 //! The bytes lie in chunks of aligned memory that map one to one to places in segment files, so
-//! that a full chunk can be written as it is. Chunks start at block boundaries of their file; a
-//! chunk may be closed before it is full, at a block boundary, when a large append is better off
-//! with a large chunk. `cursor`s count the bytes ever appended since the log was opened; unlike
-//! file positions they run on across segments.
+//! that a full chunk can be written as it is. Chunks start at block boundaries of their file.
+//!
+//! A large append gets chunks that fit it: whole blocks up to its last one, and a chunk of one block
+//! for what is left. When the next large append comes, the bytes in that block move to the front of
+//! its first chunk, so that a stream of large appends is one whole chunk each, with nothing left
+//! over to be written by itself. Before a small chunk that has more than a block, a large append
+//! closes it at its block's end.
+//!
+//! `cursor`s count the bytes ever appended since the log was opened; unlike file positions they run
+//! on across segments.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -17,8 +23,8 @@ use crate::runtime::{AppendBuffer, BLOCK, BufferSlice};
 
 /// An append leaves small chunks behind for those that follow it.
 const SMALL_CHUNK: usize = 16 << 10;
-/// From this size on an append gets chunks of its own, which may go to the segment as they are.
-pub(crate) const LARGE_APPEND: usize = 64 << 10;
+/// From this size on an append gets chunks that fit it, which may go to the segment as they are.
+pub(crate) const LARGE_APPEND: usize = 32 << 10;
 pub(crate) const LARGEST_CHUNK: usize = 1 << 20;
 
 /// A part of the tail in one piece of memory and one place of one file.
@@ -33,6 +39,17 @@ pub(crate) struct Chunk {
     limit: usize,
     /// Bytes from the start that the segment file holds.
     pub(crate) written_out: usize,
+    /// The whole chunk is on its way to the segment.
+    pub(crate) on_its_way: bool,
+}
+
+/// The memory that an append needs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The first new chunk takes the place of the last one, whose bytes move to its front.
+    pub(crate) replaces_last: bool,
+    /// Capacities of the new chunks, in order.
+    pub(crate) sizes: Vec<usize>,
 }
 
 impl Chunk {
@@ -51,6 +68,7 @@ impl Chunk {
             start,
             limit,
             written_out: 0,
+            on_its_way: false,
         }
     }
 
@@ -133,33 +151,51 @@ impl Tail {
         self.end
     }
 
-    /// The chunk sizes that `length` more bytes need beyond the room left, closing the last chunk
-    /// early when the append is large.
-    pub(crate) fn plan(&mut self, length: usize) -> Vec<usize> {
+    /// What `length` more bytes need beyond the room left.
+    pub(crate) fn plan(&mut self, length: usize) -> Plan {
         let mut left = length;
-        if let Some(last) = self.chunks.back_mut() {
-            if left >= 2 * LARGE_APPEND {
-                last.close_at_block_end();
+        let mut replaces_last = false;
+        if let Some(last) = self.chunks.back_mut()
+            && !last.is_full()
+        {
+            let is_large = length >= LARGE_APPEND;
+            if is_large && last.len() < BLOCK {
+                replaces_last = true;
+                left += last.len();
+            } else {
+                if is_large {
+                    last.close_at_block_end();
+                }
+                left = left.saturating_sub(last.room());
             }
-            left = left.saturating_sub(last.room());
         }
         let mut sizes = Vec::new();
         while left > 0 {
-            let size = if left >= LARGE_APPEND {
-                LARGEST_CHUNK.min(1 << left.ilog2())
-            } else {
-                SMALL_CHUNK
+            let size = match length {
+                ..LARGE_APPEND => SMALL_CHUNK,
+                _ if left < BLOCK => BLOCK,
+                _ => (left - left % BLOCK).min(LARGEST_CHUNK),
             };
             sizes.push(size);
             left = left.saturating_sub(size);
         }
-        sizes
+        Plan {
+            replaces_last,
+            sizes,
+        }
     }
 
-    /// Adds an empty chunk that continues `segment` behind its last byte.
-    pub(crate) fn add_chunk(&mut self, buffer: AppendBuffer, segment: &Rc<Segment>) {
-        let (position, start) = match self.chunks.back() {
-            Some(last) if Rc::ptr_eq(&last.segment, segment) => (
+    /// Adds empty chunks that continue `segment` behind its last byte, as planned.
+    pub(crate) fn add_chunks(
+        &mut self,
+        replaces_last: bool,
+        buffers: Vec<AppendBuffer>,
+        segment: &Rc<Segment>,
+    ) {
+        let replaced = replaces_last.then(|| self.chunks.pop_back()).flatten();
+        let (mut position, mut start) = match (&replaced, self.chunks.back()) {
+            (Some(replaced), _) => (replaced.position, replaced.start),
+            (None, Some(last)) if Rc::ptr_eq(&last.segment, segment) => (
                 last.position + last.limit as u64,
                 last.start + last.limit as u64,
             ),
@@ -167,8 +203,19 @@ impl Tail {
             // a block boundary.
             _ => (segment.size(), self.end),
         };
-        self.chunks
-            .push_back(Chunk::new(buffer, segment.clone(), position, start));
+        let first = self.chunks.len();
+        for buffer in buffers {
+            let chunk = Chunk::new(buffer, segment.clone(), position, start);
+            position += chunk.limit as u64;
+            start += chunk.limit as u64;
+            self.chunks.push_back(chunk);
+        }
+        if let Some(replaced) = replaced {
+            let taker = &mut self.chunks[first];
+            let moved = taker.append(&replaced.slice(0, replaced.len()));
+            assert_eq!(moved, replaced.len(), "less than a block fits any chunk");
+            taker.written_out = replaced.written_out;
+        }
     }
 
     /// The last segment takes no more bytes.

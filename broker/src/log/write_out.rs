@@ -174,7 +174,7 @@ pub(crate) async fn write_out_large_tails(shared: Rc<Shared>) {
 /// How far a write-out goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Up to the last full block.
+    /// Up to the last full block, or the last byte of a closed segment.
     WholeBlocks,
     /// Up to the last written byte, the begun block padded with zeros.
     Everything,
@@ -192,6 +192,14 @@ struct Piece {
     uncovered: usize,
 }
 
+enum Next {
+    Piece(Piece),
+    /// What comes next is being written straight to the segment: one block must not be written by
+    /// two at a time.
+    OnItsWay,
+    Nothing,
+}
+
 impl PartitionLog {
     /// Writes what the journal holds and the segments do not, and returns what a checkpoint says
     /// of this log: everything below is in the segments, though not yet synced.
@@ -201,22 +209,11 @@ impl PartitionLog {
         reach: Reach,
     ) -> Result<PartitionStart, LogFailure> {
         let _only_one = self.writing.acquire(1).await;
-        loop {
-            shared.check()?;
-            let piece = next_piece(&self.state.borrow(), reach);
-            let Some(piece) = piece else { break };
-            if piece.uncovered > 0 {
-                assert_eq!(
-                    reach,
-                    Reach::WholeBlocks,
-                    "a checkpoint saves begun blocks first"
-                );
-                self.cover_soon(shared, &piece);
-                break;
-            }
-            self.write_piece(shared, &piece).await?;
-        }
+        self.state.borrow_mut().padding = reach == Reach::Everything;
+        let written = self.write_pieces(shared, reach).await;
         let mut state = self.state.borrow_mut();
+        state.padding = false;
+        written?;
         let start = describe(&state);
         if reach == Reach::Everything {
             // From here on the journal may forget what is below.
@@ -224,6 +221,35 @@ impl PartitionLog {
             state.checkpointed = state.written_cursor;
         }
         Ok(start)
+    }
+
+    async fn write_pieces(
+        self: &Rc<Self>,
+        shared: &Rc<Shared>,
+        reach: Reach,
+    ) -> Result<(), LogFailure> {
+        loop {
+            shared.check()?;
+            let next = next_piece(&self.state.borrow(), reach);
+            let piece = match next {
+                Next::Piece(piece) => piece,
+                Next::OnItsWay => {
+                    self.extents.notified().await;
+                    continue;
+                }
+                Next::Nothing => return Ok(()),
+            };
+            if piece.uncovered > 0 {
+                assert_eq!(
+                    reach,
+                    Reach::WholeBlocks,
+                    "a checkpoint saves begun blocks first"
+                );
+                self.cover_soon(shared, &piece);
+                return Ok(());
+            }
+            self.write_piece(shared, &piece).await?;
+        }
     }
 
     /// Bytes were appended since the last checkpoint.
@@ -238,7 +264,8 @@ impl PartitionLog {
     }
 
     pub(super) fn has_unwritten_blocks(&self) -> bool {
-        next_piece(&self.state.borrow(), Reach::WholeBlocks).is_some()
+        let next = next_piece(&self.state.borrow(), Reach::WholeBlocks);
+        matches!(next, Next::Piece(_))
     }
 
     /// The old bytes of a begun block that nothing but its segment holds, and that a checkpoint may
@@ -388,13 +415,14 @@ fn uncovered_block(state: &State) -> Option<BufferSlice> {
     (begun > 0).then(|| chunk.slice(length - begun, length))
 }
 
-fn next_piece(state: &State, reach: Reach) -> Option<Piece> {
+fn next_piece(state: &State, reach: Reach) -> Next {
     let mut piece: Option<Piece> = None;
     for chunk in &state.tail.chunks {
         let written =
             usize::try_from(state.written_cursor.saturating_sub(chunk.start)).unwrap_or(usize::MAX);
         let mut end = chunk.len().min(written);
-        if reach == Reach::WholeBlocks && !chunk.segment.is_sealed() {
+        let is_final = chunk.segment.is_sealed() && end == chunk.len();
+        if reach == Reach::WholeBlocks && !is_final {
             end -= end % BLOCK;
         }
         if chunk.written_out >= end {
@@ -402,6 +430,12 @@ fn next_piece(state: &State, reach: Reach) -> Option<Piece> {
                 break;
             }
             continue;
+        }
+        if chunk.on_its_way {
+            if piece.is_some() {
+                break;
+            }
+            return Next::OnItsWay;
         }
         let from = chunk.written_out - chunk.written_out % BLOCK;
         let piece = match &mut piece {
@@ -439,5 +473,5 @@ fn next_piece(state: &State, reach: Reach) -> Option<Piece> {
             break;
         }
     }
-    piece
+    piece.map_or(Next::Nothing, Next::Piece)
 }

@@ -35,7 +35,7 @@ pub(super) fn small_options() -> LogOptions {
         },
         write_out_bytes: 64 << 10,
         cache_bytes_per_partition: 64 << 10,
-        bypass_bytes: 128 << 10,
+        bypass_bytes: 64 << 10,
         read_bytes: 64 << 10,
         open_files: 8,
     }
