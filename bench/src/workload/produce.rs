@@ -48,6 +48,7 @@ pub(crate) async fn produce(
     let mut deliveries = Deliveries::new(load.progress, payloads.size() as u64);
     let mut sent = 0;
     let mut unsettled_bytes = 0;
+    let mut due = load.epoch.elapsed();
     while sent < load.records {
         if sent.is_multiple_of(STRIDE) {
             let now = Instant::now();
@@ -55,11 +56,12 @@ pub(crate) async fn produce(
                 break;
             }
             deliveries.time_next(now);
+            due = load.epoch.elapsed();
         }
         let value = payloads.stamped(Stamp {
             producer: load.number,
             sequence: sent,
-            due: load.epoch.elapsed(),
+            due,
         });
         unsettled_bytes += value.len();
         let record = ProducerRecord::to(load.topic).value(value);

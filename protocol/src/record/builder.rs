@@ -17,6 +17,10 @@ use crate::{Compression, ProducerEpoch, ProducerId, Sequence, Timestamp};
 /// the rest is room for what a codec adds to bytes that do not compress.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024 * 1024;
 
+/// The checksum follows the records once this many bytes wait for it: they are still in the
+/// processor's cache then, and in a large batch would not be at its end.
+const CHECKSUM_STRIDE: usize = 16 * 1024;
+
 /// Why a record cannot be appended to a batch. The batch is as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -59,6 +63,10 @@ pub struct BatchBuilder {
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
     count: i32,
+    /// CRC-32C of the records up to `checksummed`, which is a place in `buffer`. Without
+    /// compression only.
+    records_crc: u32,
+    checksummed: usize,
 }
 
 impl BatchBuilder {
@@ -73,6 +81,8 @@ impl BatchBuilder {
             base_timestamp: Timestamp::NONE,
             max_timestamp: Timestamp::NONE,
             count: 0,
+            records_crc: 0,
+            checksummed: BATCH_HEADER_BYTES,
         }
     }
 
@@ -121,6 +131,11 @@ impl BatchBuilder {
         for header in headers {
             put_nullable(out, Some(header.key.as_bytes()));
             put_nullable(out, header.value);
+        }
+        let waiting = &self.buffer[self.checksummed..];
+        if waiting.len() >= CHECKSUM_STRIDE && self.compressor.codec() == Compression::None {
+            self.records_crc = crc32c::crc32c_append(self.records_crc, waiting);
+            self.checksummed = self.buffer.len();
         }
         Ok(offset_delta)
     }
@@ -181,7 +196,7 @@ impl BatchBuilder {
         };
         let header = self.header(batch.len(), producer);
         batch[..BATCH_HEADER_BYTES].copy_from_slice(header.as_bytes());
-        let crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
+        let crc = self.checksum(&batch);
         batch[CRC_COVERS_FROM - 4..CRC_COVERS_FROM].copy_from_slice(&crc.to_be_bytes());
         self.reset();
         batch.freeze()
@@ -192,6 +207,19 @@ impl BatchBuilder {
         self.buffer.clear();
         self.compressed.clear();
         self.count = 0;
+        self.records_crc = 0;
+        self.checksummed = BATCH_HEADER_BYTES;
+    }
+
+    /// The CRC-32C of a batch whose header is written, from what is known of its records.
+    fn checksum(&self, batch: &[u8]) -> u32 {
+        if self.checksummed == BATCH_HEADER_BYTES {
+            return crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
+        }
+        let header_crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..BATCH_HEADER_BYTES]);
+        let records_crc = crc32c::crc32c_append(self.records_crc, &batch[self.checksummed..]);
+        let records = batch.len() - BATCH_HEADER_BYTES;
+        crc32c::crc32c_combine(header_crc, records_crc, records)
     }
 
     fn header(&self, size: usize, producer: Option<ProducerStamp>) -> BatchHeader {
