@@ -15,7 +15,7 @@ Ceilings, measured in the same run on the same cores and disk:
                    protocol and recovery cost nothing. At `written` it acks when the write
                    completed; at `sync` it flushes a group and acks that. Same frame size,
                    connections and frames in flight as the producers; same file state as the
-                   broker's segments (batches from 128 KiB) or journal (smaller ones). Slices
+                   broker's segments (batches from 64 KiB) or journal (smaller ones). Slices
                    of broker and bare loop alternate; medians are shown.
   loopback stream  one TCP connection from the broker's core to the clients' core: the ceiling
                    of consuming.
@@ -149,6 +149,12 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_tells_the_size_from_which_batches_bypass_the_journal() {
+        let bypass = ByteSize(crate::embedded::journal_bypass_bytes());
+        assert!(SHARES.contains(&format!("(batches from {bypass})")));
     }
 
     #[test]

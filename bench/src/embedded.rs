@@ -11,6 +11,14 @@ use crate::broker_metrics::Samples;
 use crate::plan::Plan;
 use crate::report::BrokerFigures;
 
+/// Batches from this size on go straight to the segment, smaller ones through
+/// the journal. Several small ones of one group may bypass it as well, which
+/// the bare loop leaves out to its own advantage; where many partitions wait
+/// the broker asks for more, and the bare loop pays for the segment alone.
+pub(crate) fn journal_bypass_bytes() -> usize {
+    BrokerConfig::default().journal_bypass_bytes.as_usize()
+}
+
 pub(crate) struct Embedded {
     broker: Broker,
     servers: String,

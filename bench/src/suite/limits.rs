@@ -10,6 +10,7 @@ use crate::ceilings::bare_loop::{self, AckAt, Frames};
 use crate::ceilings::disk::ZeroFilled;
 use crate::ceilings::target::Target;
 use crate::ceilings::{Ceilings, Transfer, loopback};
+use crate::embedded;
 use crate::interrupt;
 use crate::plan::{IN_FLIGHT, Part, SLICE_BYTES};
 use crate::scratch::Scratch;
@@ -17,11 +18,6 @@ use crate::scratch::Scratch;
 /// Zero-filled bytes for all cores together, and for each at least.
 const ZERO_FILLED: u64 = 512 << 20;
 const ZERO_FILLED_LEAST: u64 = 32 << 20;
-
-/// Batches from this size on go straight to the segment, smaller ones through
-/// the journal (`journal.bypass.bytes`; several small ones of one group may
-/// still bypass it, which the bare loop leaves out to its own advantage).
-const BYPASS: usize = 128 << 10;
 
 /// By how much the broker extends a segment at a time, at most.
 const SEGMENT_STEP: u64 = 16 << 20;
@@ -93,7 +89,7 @@ impl Suite<'_> {
         let name = |core: usize| format!("segment-{core}");
         let mut targets = Vec::new();
         for core in 0..cores.broker.len().max(1) {
-            targets.push(if bytes < BYPASS {
+            targets.push(if bytes < embedded::journal_bypass_bytes() {
                 Target::zero_filled(&self.zero_filled[core])
             } else {
                 let step = SEGMENT_STEP.max(2 * frames.length as u64);
