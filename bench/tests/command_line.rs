@@ -18,6 +18,13 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The report of a run that must succeed.
+fn report_of(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 fn is_empty(folder: &Path) -> bool {
     folder.read_dir().unwrap().next().is_none()
 }
@@ -73,9 +80,7 @@ fn a_short_run_reads_every_record_back_and_leaves_nothing_behind() {
         "--format",
         "json",
     ];
-    let output = bench(folder.path(), &arguments).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = report_of(&mut bench(folder.path(), &arguments));
     let verdict = &report["verdict"];
     // Four produce figures, and the latency part's records.
     assert!(verdict["sent"].as_u64().unwrap() > 4 * 3000, "{verdict}");
@@ -91,6 +96,30 @@ fn a_short_run_reads_every_record_back_and_leaves_nothing_behind() {
     }
     assert_eq!(report["latency"].as_array().unwrap().len(), 2);
     assert!(is_empty(folder.path()), "files were left behind");
+}
+
+/// The story: without acknowledgements a producer is done when its last bytes
+/// are in the socket. A reader that asked for the ends right then missed the
+/// records on their way, and the run called them lost.
+#[test]
+fn records_sent_without_acknowledgements_are_waited_for() {
+    let folder = folder();
+    let arguments = [
+        "--acks",
+        "0",
+        "--records",
+        "20000",
+        "--durability",
+        "sync",
+        "--batch-size",
+        "1MiB",
+        "--format",
+        "json",
+    ];
+    let report = report_of(&mut bench(folder.path(), &arguments));
+    let verdict = &report["verdict"];
+    assert!(verdict["sent"].as_u64().unwrap() > 20_000, "{verdict}");
+    assert_eq!(verdict["read_back"], verdict["sent"]);
 }
 
 #[test]

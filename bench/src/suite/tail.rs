@@ -6,19 +6,20 @@
 //! partitions are read again and again. Slices of this and of a loopback stream
 //! alternate, as those of producing and of the bare loop do.
 
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use corelog_client::{Producer, ProducerRecord};
 use corelog_protocol::Durability;
 
 use super::slice::Slice;
-use super::throughput::stretches_between;
 use super::{Suite, median};
 use crate::interrupt;
 use crate::report::Throughput;
 use crate::workload::clients;
 use crate::workload::consume::{Consumed, Stretch, read_repeatedly, share_out};
+use crate::workload::deliveries::Deliveries;
 use crate::workload::payload::{Epoch, Payloads, Stamp};
 
 /// Partitions at least: one pass through all is long beside the round trip
@@ -29,6 +30,9 @@ const LEAST_PARTITIONS: i32 = 16;
 const BYTES_EACH: usize = 2 << 20;
 
 const BATCH: usize = 256 << 10;
+
+/// Records between two looks at the deliveries.
+const STRIDE: u64 = 64;
 
 /// Slices of which the median is told.
 const SLICES: u32 = 3;
@@ -45,8 +49,8 @@ impl Suite<'_> {
         let before = self.ends(&topic)?;
         let time = self.plan.times.tail;
         self.progress.step("consume from the tail", time);
-        self.fill(&before)?;
-        let stretches = stretches_between(&before, self.ends(&topic)?);
+        let filled = self.fill(&before)?;
+        let stretches = self.written_since(&before, filled)?;
         let mut slices = Vec::new();
         let mut streams = Vec::new();
         for _ in 0..SLICES {
@@ -68,18 +72,33 @@ impl Suite<'_> {
         Ok(Some(figure))
     }
 
-    /// Writes the records to be read into every partition.
-    fn fill(&self, partitions: &[Stretch]) -> Result<()> {
+    /// Writes the records to be read into every partition; returns how many.
+    fn fill(&self, partitions: &[Stretch]) -> Result<u64> {
         let record_size = self.plan.record_size;
         let records = (BYTES_EACH / record_size).max(1) as u64;
         let session = &self.session;
         clients::run_one(&self.plan.cores, || async move {
             let producer = session.producer(BATCH, 5).await?;
             let mut payloads = Payloads::new(record_size);
+            let progress = AtomicU64::new(0);
+            let mut deliveries = Deliveries::new(&progress, record_size as u64);
             for partition in partitions {
-                send_to(&producer, partition, &mut payloads, records).await?;
+                send_to(
+                    &producer,
+                    partition,
+                    &mut payloads,
+                    records,
+                    &mut deliveries,
+                )
+                .await?;
             }
-            session.close(&producer).await
+            producer
+                .flush()
+                .await
+                .context("the last records were not acknowledged")?;
+            deliveries.take_all().await?;
+            session.close(&producer).await?;
+            Ok(records * partitions.len() as u64)
         })
     }
 
@@ -114,6 +133,7 @@ async fn send_to(
     stretch: &Stretch,
     payloads: &mut Payloads,
     records: u64,
+    deliveries: &mut Deliveries<'_>,
 ) -> Result<()> {
     let epoch = Epoch::now();
     for sequence in 0..records {
@@ -125,8 +145,10 @@ async fn send_to(
         let record = ProducerRecord::to(&stretch.partition.topic)
             .partition(stretch.partition.partition)
             .value(value);
-        // The flush of `close` tells whether any was refused.
-        drop(producer.send(record).await?);
+        deliveries.push(producer.send(record).await?);
+        if sequence % STRIDE == 0 {
+            deliveries.take_ready().await?;
+        }
     }
     Ok(())
 }

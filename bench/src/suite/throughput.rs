@@ -81,13 +81,13 @@ impl Suite<'_> {
         let expected = part.slice.expected();
         self.progress.step(format!("produce, {name}"), expected);
         let (produced, busy) = self.watched(|| self.produce_all(part, topic))?;
-        let stretches = stretches_between(&before, self.ends(topic)?);
+        let sent: Vec<u64> = produced.iter().map(|part| part.sent).collect();
+        let stretches = self.written_since(&before, sent.iter().sum())?;
         self.progress.step(format!("read back, {name}"), expected);
         let ledger = self.read_back_all(&stretches)?;
         if interrupt::requested() {
             return Ok(None);
         }
-        let sent: Vec<u64> = produced.iter().map(|part| part.sent).collect();
         let acknowledged = produced.iter().map(|part| part.acknowledged).sum();
         self.verdict.add(ledger.verdict(&sent, acknowledged));
         for part in &produced {
@@ -150,12 +150,11 @@ impl Suite<'_> {
         let session = &self.session;
         clients::run_one(&self.plan.cores, || session.ends(topic))
     }
-}
 
-/// What came to each partition since `before`.
-pub(super) fn stretches_between(before: &[Stretch], mut after: Vec<Stretch>) -> Vec<Stretch> {
-    for (after, before) in after.iter_mut().zip(before) {
-        after.start = before.end;
+    /// What came to each partition since `before`: the records sent, once all
+    /// of them are there.
+    pub(super) fn written_since(&self, before: &[Stretch], sent: u64) -> Result<Vec<Stretch>> {
+        let session = &self.session;
+        clients::run_one(&self.plan.cores, || session.written_since(before, sent))
     }
-    after
 }

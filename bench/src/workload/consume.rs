@@ -28,6 +28,13 @@ pub(crate) struct Stretch {
     pub(crate) end: Offset,
 }
 
+impl Stretch {
+    /// Records in it.
+    pub(crate) fn length(&self) -> u64 {
+        u64::try_from(self.end.get() - self.start.get()).unwrap_or(0)
+    }
+}
+
 /// What a consumer read, and when.
 pub(crate) struct Consumed {
     pub(crate) records: u64,

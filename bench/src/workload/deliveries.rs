@@ -13,7 +13,7 @@ use corelog_client::Delivery;
 use crate::latency::Latencies;
 
 /// The acknowledgements awaited, in the order of sending.
-pub(super) struct Deliveries<'a> {
+pub(crate) struct Deliveries<'a> {
     pending: VecDeque<Delivery>,
     acknowledged: u64,
     /// Records that are timed: how many were sent before each, and when it was.
@@ -24,7 +24,7 @@ pub(super) struct Deliveries<'a> {
 }
 
 impl<'a> Deliveries<'a> {
-    pub(super) fn new(progress: &'a AtomicU64, record_bytes: u64) -> Self {
+    pub(crate) fn new(progress: &'a AtomicU64, record_bytes: u64) -> Self {
         Self {
             pending: VecDeque::new(),
             acknowledged: 0,
@@ -35,28 +35,28 @@ impl<'a> Deliveries<'a> {
         }
     }
 
-    pub(super) fn push(&mut self, delivery: Delivery) {
+    pub(crate) fn push(&mut self, delivery: Delivery) {
         self.pending.push_back(delivery);
     }
 
     /// Records acknowledged so far.
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
 
     /// From the moments given to [`Deliveries::time_next`] to the acknowledgements.
-    pub(super) fn into_latencies(self) -> Latencies {
+    pub(crate) fn into_latencies(self) -> Latencies {
         self.latencies
     }
 
     /// Times the record that is sent next.
-    pub(super) fn time_next(&mut self, now: Instant) {
+    pub(crate) fn time_next(&mut self, now: Instant) {
         let before = self.acknowledged + self.pending.len() as u64;
         self.timed.push_back((before, now));
     }
 
     /// Takes the deliveries that are ready, up to the first that is not.
-    pub(super) async fn take_ready(&mut self) -> Result<()> {
+    pub(crate) async fn take_ready(&mut self) -> Result<()> {
         let before = self.acknowledged;
         while let Some(delivery) = self.pending.front_mut() {
             let mut delivery = Pin::new(delivery);
@@ -70,7 +70,7 @@ impl<'a> Deliveries<'a> {
         Ok(())
     }
 
-    pub(super) async fn take_all(&mut self) -> Result<()> {
+    pub(crate) async fn take_all(&mut self) -> Result<()> {
         let before = self.acknowledged;
         while let Some(delivery) = self.pending.pop_front() {
             delivery.await.context("a record was not acknowledged")?;

@@ -3,7 +3,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod consume;
-mod deliveries;
+pub(crate) mod deliveries;
 pub(crate) mod end_to_end;
 pub(crate) mod ledger;
 pub(crate) mod payload;

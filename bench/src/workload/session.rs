@@ -1,13 +1,14 @@
 //! The cluster under test: its topics, and clients with the run's settings.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use corelog_client::{Admin, ClientConfig, Consumer, NewTopic, Producer, TopicPartition};
 use corelog_protocol::{Durability, PartitionIndex};
 
 use super::consume::Stretch;
+use crate::interrupt;
 use crate::plan::{IN_FLIGHT, Plan};
 
 /// Bytes of batches that a producer may hold, at least: Kafka's default.
@@ -21,6 +22,12 @@ const FIRST_CONTACT: Duration = Duration::from_secs(3);
 
 /// How long they may take to create or delete a topic.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long records may take from the socket to the end of their partition.
+const ARRIVAL: Duration = Duration::from_secs(30);
+
+/// Between two looks at the ends.
+const ARRIVAL_STEP: Duration = Duration::from_millis(5);
 
 /// How long a producer may take to end.
 const CLOSING: Duration = Duration::from_secs(30);
@@ -79,12 +86,17 @@ impl<'a> Session<'a> {
             .context("cannot start a consumer")
     }
 
-    /// Ends a producer whose records are all acknowledged, or fails for those that are not.
+    /// Ends a producer, and fails if any of its records did. What became of
+    /// each is for its delivery to tell, which nobody may have waited for.
     pub(crate) async fn close(&self, producer: &Producer) -> Result<()> {
         producer
             .close(CLOSING)
             .await
-            .context("cannot close a producer")
+            .context("cannot close a producer")?;
+        match producer.metrics().errors {
+            0 => Ok(()),
+            errors => bail!("{errors} records were not acknowledged"),
+        }
     }
 
     /// The topic of `--topic` if it stands already, with its durability. Being
@@ -161,26 +173,40 @@ impl<'a> Session<'a> {
     /// Each partition's end, as a stretch that ends where it starts.
     pub(crate) async fn ends(&self, topic: &Topic) -> Result<Vec<Stretch>> {
         let name = &topic.name;
-        let consumer = self.consumer().await?;
         let partitions: Vec<TopicPartition> = (0..topic.partitions)
             .map(|index| TopicPartition::new(name.as_str(), PartitionIndex::new(index)))
             .collect();
-        let ends = consumer
-            .end_offsets(&partitions)
-            .await
-            .with_context(|| format!("cannot tell the ends of topic {name}"))?;
-        let mut stretches = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            let Some(&end) = ends.get(&partition) else {
-                bail!("the broker did not tell the end of {partition}");
-            };
-            stretches.push(Stretch {
-                partition,
-                start: end,
-                end,
-            });
+        ends_of(&self.consumer().await?, partitions).await
+    }
+
+    /// What came to each partition since its end was that of `before`, once
+    /// that is at least as many records as were `sent`. The records of a
+    /// producer that waits for no acknowledgement may be on their way still.
+    pub(crate) async fn written_since(
+        &self,
+        before: &[Stretch],
+        sent: u64,
+    ) -> Result<Vec<Stretch>> {
+        let consumer = self.consumer().await?;
+        let partitions: Vec<TopicPartition> = before
+            .iter()
+            .map(|stretch| stretch.partition.clone())
+            .collect();
+        let deadline = Instant::now() + ARRIVAL;
+        loop {
+            let ends = ends_of(&consumer, partitions.clone()).await?;
+            let written = between(before, ends);
+            let arrived: u64 = written.iter().map(Stretch::length).sum();
+            if arrived >= sent || interrupt::requested() {
+                return Ok(written);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{arrived} of the {sent} records sent were in the topic {} s later",
+                ARRIVAL.as_secs()
+            );
+            tokio::time::sleep(ARRIVAL_STEP).await;
         }
-        Ok(stretches)
     }
 
     async fn admin(&self, patience: Duration) -> Result<Admin> {
@@ -197,4 +223,31 @@ impl<'a> Session<'a> {
             .set("bootstrap.servers", &self.servers)
             .set("client.id", "corelog-bench")
     }
+}
+
+async fn ends_of(consumer: &Consumer, partitions: Vec<TopicPartition>) -> Result<Vec<Stretch>> {
+    let ends = consumer
+        .end_offsets(&partitions)
+        .await
+        .context("cannot tell the ends of the partitions")?;
+    let mut stretches = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let Some(&end) = ends.get(&partition) else {
+            bail!("the broker did not tell the end of {partition}");
+        };
+        stretches.push(Stretch {
+            partition,
+            start: end,
+            end,
+        });
+    }
+    Ok(stretches)
+}
+
+/// From the ends of `before` to those of `after`.
+fn between(before: &[Stretch], mut after: Vec<Stretch>) -> Vec<Stretch> {
+    for (after, before) in after.iter_mut().zip(before) {
+        after.start = before.end;
+    }
+    after
 }
