@@ -97,32 +97,36 @@ impl Suite<'_> {
             Some(rate) => Pace::Every(Duration::from_secs_f64(producers as f64 / rate as f64)),
         };
         let session = &self.session;
-        clients::run(&plan.cores, producers + consumers, |task| async move {
-            let mut payloads = Payloads::new(plan.record_size);
-            if let Some(number) = task.checked_sub(producers) {
-                let mut consumer = session.consumer().await?;
-                let mine = share_out(ends, number, consumers);
-                let (latencies, ledger) =
-                    receive(&mut consumer, &mine, &payloads, exchange).await?;
-                return Ok(Outcome::Received(latencies, ledger));
+        clients::run(&plan.cores, producers + consumers, |task| {
+            let sending = (task < producers).then(|| exchange.sending());
+            async move {
+                let mut payloads = Payloads::new(plan.record_size);
+                if let Some(number) = task.checked_sub(producers) {
+                    let mut consumer = session.consumer().await?;
+                    let mine = share_out(ends, number, consumers);
+                    let (latencies, ledger) =
+                        receive(&mut consumer, &mine, &payloads, exchange).await?;
+                    return Ok(Outcome::Received(latencies, ledger));
+                }
+                let linger_ms = plan.linger_ms.unwrap_or(LINGER_MS);
+                let producer = session.producer(BATCH, linger_ms).await?;
+                let number = u32::try_from(task).context("fewer producers than 2^32")?;
+                let (records, acknowledged) = send(
+                    &producer,
+                    &topic.name,
+                    number,
+                    &mut payloads,
+                    pace,
+                    exchange,
+                )
+                .await?;
+                drop(sending);
+                session.close(&producer).await?;
+                Ok(Outcome::Sent {
+                    records,
+                    acknowledged,
+                })
             }
-            let linger_ms = plan.linger_ms.unwrap_or(LINGER_MS);
-            let producer = session.producer(BATCH, linger_ms).await?;
-            let number = u32::try_from(task).context("fewer producers than 2^32")?;
-            let sending = send(
-                &producer,
-                &topic.name,
-                number,
-                &mut payloads,
-                pace,
-                exchange,
-            );
-            let (records, acknowledged) = sending.await?;
-            session.close(&producer).await?;
-            Ok(Outcome::Sent {
-                records,
-                acknowledged,
-            })
         })
     }
 

@@ -24,7 +24,9 @@ where
                 let core = cores.client_core(thread);
                 scope.spawn(move || {
                     pin_this_thread(core);
-                    let mine = (thread..tasks).step_by(threads).map(make);
+                    // All of them before anything can fail: what `make` hands a future is
+                    // dropped with it, and other threads may wait for that.
+                    let mine: Vec<_> = (thread..tasks).step_by(threads).map(make).collect();
                     runtime()?.block_on(try_join_all(mine))
                 })
             })
@@ -67,6 +69,8 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use anyhow::bail;
 
     use super::*;
@@ -99,5 +103,35 @@ mod tests {
             run(&cores(), 6, failing).unwrap_err().to_string(),
             "task four"
         );
+    }
+
+    /// The story: a producer's task failed before it took the count of those
+    /// that send down, and the consumers on another thread waited for ever.
+    #[test]
+    fn what_a_task_was_given_is_dropped_though_another_failed_first() {
+        struct Held<'a>(&'a AtomicUsize);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        // Tasks 0, 3 and 6 share a thread; 0 fails before the others are polled.
+        let held = AtomicUsize::new(7);
+        let error = run(&cores(), 7, |task| {
+            let mine = Held(&held);
+            let held = &held;
+            async move {
+                if task == 0 {
+                    bail!("task zero");
+                }
+                drop(mine);
+                while held.load(Ordering::Acquire) > 0 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            }
+        })
+        .unwrap_err();
+        assert_eq!(error.to_string(), "task zero");
     }
 }

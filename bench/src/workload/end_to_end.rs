@@ -44,28 +44,32 @@ pub(crate) struct Exchange {
     pub(crate) until: Instant,
     /// Consumers that are not yet reading.
     pub(crate) awaited: AtomicUsize,
-    /// Producers that may still send.
+    /// Producers that may still send, each holding a [`Sending`].
     pub(crate) sending: AtomicUsize,
     pub(crate) sent: AtomicU64,
+    /// Different ones.
     pub(crate) received: AtomicU64,
+}
+
+impl Exchange {
+    /// One producer's leave to send, to be taken before anything of it can fail.
+    pub(crate) fn sending(&self) -> Sending<'_> {
+        Sending(self)
+    }
+}
+
+/// Consumers read on as long as one of these is held: dropped, after an error
+/// too, it says that its producer sends no more.
+pub(crate) struct Sending<'a>(&'a Exchange);
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.sending.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Sends until the time is over; returns the records sent and acknowledged.
 pub(crate) async fn send(
-    producer: &Producer,
-    topic: &str,
-    number: u32,
-    payloads: &mut Payloads,
-    pace: Pace,
-    exchange: &Exchange,
-) -> Result<(u64, u64)> {
-    let sent = send_all(producer, topic, number, payloads, pace, exchange).await;
-    // Consumers wait for this, also after an error.
-    exchange.sending.fetch_sub(1, Ordering::AcqRel);
-    sent
-}
-
-async fn send_all(
     producer: &Producer,
     topic: &str,
     number: u32,
@@ -151,8 +155,7 @@ pub(crate) async fn receive(
         let mut received = 0;
         for record in records {
             let stamp = payloads.check(record.value.as_deref().unwrap_or_default());
-            ledger.enter(record.partition.get(), stamp);
-            received += 1;
+            received += u64::from(ledger.enter(record.partition.get(), stamp));
             if let Some(stamp) = stamp
                 && stamp.due >= exchange.measured_from
             {

@@ -58,11 +58,12 @@ impl Seen {
 }
 
 impl Ledger {
-    /// Enters a record as it came; `None` is one whose bytes are wrong.
-    pub(crate) fn enter(&mut self, partition: i32, stamp: Option<Stamp>) {
+    /// Enters a record as it came; `None` is one whose bytes are wrong. True
+    /// if it is a whole one that was not seen before.
+    pub(crate) fn enter(&mut self, partition: i32, stamp: Option<Stamp>) -> bool {
         let Some(stamp) = stamp.filter(|stamp| stamp.sequence < MOST_RECORDS) else {
             self.damaged += 1;
-            return;
+            return false;
         };
         let new = self
             .seen
@@ -85,6 +86,7 @@ impl Ledger {
         } else if last.is_some_and(|last| stamp.sequence < last) {
             self.reordered += 1;
         }
+        new
     }
 
     /// Takes in what another consumer has seen.
@@ -191,9 +193,9 @@ mod tests {
     #[test]
     fn a_lost_record_is_seen() {
         let mut ledger = Ledger::default();
-        (0..100)
-            .filter(|&sequence| sequence != 63)
-            .for_each(|sequence| ledger.enter(0, stamp(0, sequence)));
+        for sequence in (0..100).filter(|&sequence| sequence != 63) {
+            ledger.enter(0, stamp(0, sequence));
+        }
         let verdict = ledger.verdict(&[100], 100);
         assert_eq!(verdict.read_back, 99);
         assert!(!verdict.is_good());
@@ -209,9 +211,8 @@ mod tests {
     #[test]
     fn a_record_read_twice_is_a_duplicate_and_no_fault() {
         let (mut first, mut second) = (Ledger::default(), Ledger::default());
-        for sequence in [0, 1, 0, 1, 2] {
-            first.enter(0, stamp(0, sequence));
-        }
+        let new = [0, 1, 0, 1, 2].map(|sequence| first.enter(0, stamp(0, sequence)));
+        assert_eq!(new, [true, true, false, false, true]);
         second.enter(1, stamp(0, 2));
         first.merge(&second);
         let verdict = first.verdict(&[3], 3);
@@ -233,8 +234,8 @@ mod tests {
     #[test]
     fn records_that_were_never_sent_are_damaged_and_cost_no_memory() {
         let mut ledger = Ledger::default();
-        ledger.enter(0, None);
-        ledger.enter(0, stamp(0, u64::MAX));
+        assert!(!ledger.enter(0, None));
+        assert!(!ledger.enter(0, stamp(0, u64::MAX)));
         let verdict = ledger.verdict(&[0], 0);
         assert_eq!(verdict.damaged, 2);
         assert!(!verdict.is_good());
