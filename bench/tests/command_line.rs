@@ -98,6 +98,39 @@ fn a_short_run_reads_every_record_back_and_leaves_nothing_behind() {
     assert!(is_empty(folder.path()), "files were left behind");
 }
 
+#[test]
+fn two_cores_share_the_load_and_no_request_meets_the_wrong_one() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    if cores < 2 {
+        println!("skipped: two cores are needed, this machine has {cores}");
+        return;
+    }
+    let folder = folder();
+    let arguments = [
+        "--cores",
+        "2",
+        "--partitions",
+        "64",
+        "--records",
+        "12000",
+        "--durability",
+        "written",
+        "--batch-size",
+        "16KiB",
+        "--format",
+        "json",
+    ];
+    let report = report_of(&mut bench(folder.path(), &arguments));
+    let broker = &report["broker"];
+    assert_eq!(broker["mesh_hops"], 0, "{broker}");
+    let shards = broker["bytes_by_shard"].as_array().unwrap();
+    let bytes: Vec<u64> = shards.iter().map(|bytes| bytes.as_u64().unwrap()).collect();
+    assert_eq!(bytes.len(), 2, "{broker}");
+    let least = bytes.iter().sum::<u64>() * 3 / 10;
+    assert!(least > 0, "{broker}");
+    assert!(bytes.iter().all(|&bytes| bytes >= least), "{broker}");
+}
+
 /// The story: without acknowledgements a producer is done when its last bytes
 /// are in the socket. A reader that asked for the ends right then missed the
 /// records on their way, and the run called them lost.
