@@ -22,7 +22,8 @@ pub struct ConsumerBatch {
     pub partition: PartitionIndex,
     /// The batch in Kafka's format, version 2.
     pub bytes: Bytes,
-    /// Where the position was: records before it belong to the batch but were not asked for.
+    /// Where the position was: records before it belong to the batch but were not asked for, or were returned by
+    /// [`Consumer::poll`](crate::Consumer::poll) before.
     pub position: Offset,
 }
 

@@ -230,7 +230,9 @@ impl Consumer {
         Ok(records)
     }
 
-    /// Like [`poll`](Self::poll), with whole batches that are not decoded: up to `limit` of them.
+    /// Like [`poll`](Self::poll), with whole batches that are not decoded: up to `limit` of them. The two may be mixed: a
+    /// batch of which `poll` has returned some records comes with its [`position`](ConsumerBatch::position) at the first
+    /// of the others, where [`ConsumerBatch::records`] begins.
     ///
     /// # Errors
     /// As [`poll`](Self::poll).

@@ -34,6 +34,8 @@ struct OpenPortion {
     rest: Bytes,
     /// Records of the last batch looked at, not yet returned.
     records: VecDeque<ConsumerRecord>,
+    /// That batch itself: what is left of it can still be returned undecoded.
+    batch: Bytes,
     /// Where the partition stands after what was returned.
     position: Option<Offset>,
     /// Where it stands once `records` is empty.
@@ -196,6 +198,7 @@ impl OpenPortion {
             generation,
             rest: bytes,
             records: VecDeque::new(),
+            batch: Bytes::new(),
             position,
             batch_end: None,
             _hold: hold,
@@ -246,6 +249,7 @@ impl OpenPortion {
             decode_records(&self.partition, &batch, from, |record| {
                 records.push_back(record);
             })?;
+            self.batch = batch;
             self.batch_end = Some(next_offset);
         }
         if self.records.is_empty() {
@@ -254,11 +258,18 @@ impl OpenPortion {
         Ok(())
     }
 
+    /// What an earlier [`take_records`](Self::take_records) has left of a batch goes first: the whole batch once more, with
+    /// the position at its first record that was not returned.
     fn take_batches(&mut self, room: usize, taken: &mut Vec<ConsumerBatch>) {
-        // Records decoded by an earlier `poll` cannot become a batch again: the next batch is returned whole.
-        self.records.clear();
         for _ in 0..room {
-            let Some((bytes, next_offset)) = self.next_batch() else {
+            let begun = !self.records.is_empty();
+            let (bytes, next_offset) = if begun {
+                self.records.clear();
+                let next_offset = self.batch_end.expect("its records were decoded");
+                (std::mem::take(&mut self.batch), next_offset)
+            } else if let Some(next) = self.next_batch() {
+                next
+            } else {
                 break;
             };
             taken.push(ConsumerBatch {

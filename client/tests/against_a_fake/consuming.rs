@@ -287,6 +287,37 @@ async fn batches_are_returned_whole_and_decode_to_the_same_records() {
 }
 
 #[tokio::test]
+async fn batches_polled_after_single_records_begin_with_the_rest_of_the_open_batch() {
+    for mode in MODES {
+        let broker = FakeBroker::start(&[("orders", 1)]).await;
+        fill(&broker, 0, 0..100).await;
+        let config = config(&broker, mode).set("max.poll.records", 1);
+        let mut consumer = Consumer::new(&config).await.unwrap();
+        consumer.assign(&[partition(0)]).await.unwrap();
+        let mut seen = Vec::new();
+        let mut begun = 0;
+        while seen.len() < 100 {
+            let records = consumer.poll(LONG).await.unwrap();
+            assert_eq!(values(&records), [seen.len() as i64], "{mode}");
+            seen.extend(values(&records));
+            if seen.len() == 100 {
+                break;
+            }
+            let position = consumer.position(&partition(0)).unwrap();
+            for batch in consumer.poll_batches(LONG, 1).await.unwrap() {
+                assert_eq!(Some(batch.position), position, "{mode}");
+                begun += usize::from(batch.view().base_offset() < batch.position);
+                seen.extend(values(&batch.records().unwrap()));
+            }
+        }
+        assert_eq!(seen, (0..100).collect::<Vec<i64>>(), "{mode}");
+        assert!(begun > 0, "{mode}: no batch was split between the two");
+        let position = consumer.position(&partition(0)).unwrap();
+        assert_eq!(position, Some(Offset::new(100)), "{mode}");
+    }
+}
+
+#[tokio::test]
 async fn the_stream_yields_every_record() {
     let broker = FakeBroker::start(&[("orders", 1)]).await;
     fill(&broker, 0, 0..100).await;
