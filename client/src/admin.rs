@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::config::{AdminSettings, ClientConfig};
 use crate::connection::Request;
-use crate::error::{AdminError, ConnectError, ConsumeError, words};
+use crate::error::{AdminError, ConnectError, ConnectionError, ConsumeError, RequestError, words};
 use crate::offsets::{self, ListedOffset};
 use crate::record::TopicPartition;
 
@@ -76,7 +76,8 @@ impl Admin {
     /// Creates topics. A success means that every shard of the broker serves the topic.
     ///
     /// # Errors
-    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole.
+    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole;
+    /// [`AdminError::OutcomeUnknown`] if the request was sent and its answer lost.
     pub async fn create_topics(
         &self,
         topics: &[NewTopic],
@@ -86,7 +87,10 @@ impl Admin {
             validate_only: false,
             topics: topics.to_vec(),
         };
-        let mut created = self.call("creating topics", &request).await?.topics;
+        let mut created = self
+            .call("creating topics", &request, Repeat::Harmful)
+            .await?
+            .topics;
         topics
             .iter()
             .map(|topic| {
@@ -100,7 +104,8 @@ impl Admin {
     /// Deletes topics by name.
     ///
     /// # Errors
-    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole.
+    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole;
+    /// [`AdminError::OutcomeUnknown`] if the request was sent and its answer lost.
     pub async fn delete_topics(
         &self,
         topics: &[&str],
@@ -109,7 +114,10 @@ impl Admin {
             timeout_ms: self.timeout_ms(),
             topics: selectors(topics),
         };
-        let mut deleted = self.call("deleting topics", &request).await?.topics;
+        let mut deleted = self
+            .call("deleting topics", &request, Repeat::Harmful)
+            .await?
+            .topics;
         topics
             .iter()
             .map(|topic| {
@@ -128,7 +136,9 @@ impl Admin {
     /// No answer within `default.api.timeout.ms`, or a request that is refused.
     pub async fn list_topics(&self) -> Result<Vec<TopicListing>, AdminError> {
         let request = MetadataRequest { topics: None };
-        let response = self.call("listing topics", &request).await?;
+        let response = self
+            .call("listing topics", &request, Repeat::Harmless)
+            .await?;
         let mut topics: Vec<TopicListing> = response
             .topics
             .into_iter()
@@ -156,7 +166,10 @@ impl Admin {
         let request = DescribeTopicsRequest {
             topics: Some(selectors(topics)),
         };
-        let mut described = self.call("describing topics", &request).await?.topics;
+        let mut described = self
+            .call("describing topics", &request, Repeat::Harmless)
+            .await?
+            .topics;
         topics
             .iter()
             .map(|topic| {
@@ -183,7 +196,9 @@ impl Admin {
                 changes: changes.to_vec(),
             }],
         };
-        let response = self.call("altering a topic", &request).await?;
+        let response = self
+            .call("altering a topic", &request, Repeat::Harmless)
+            .await?;
         let answer = response
             .topics
             .into_iter()
@@ -200,7 +215,9 @@ impl Admin {
         let request = MetadataRequest {
             topics: Some(Vec::new()),
         };
-        let response = self.call("describing the cluster", &request).await?;
+        let response = self
+            .call("describing the cluster", &request, Repeat::Harmless)
+            .await?;
         let mut brokers = response.brokers;
         brokers.sort_by_key(|broker| broker.id);
         Ok(ClusterDescription {
@@ -233,20 +250,35 @@ impl Admin {
         &self,
         action: &'static str,
         request: &R,
+        repeat: Repeat,
     ) -> Result<R::Response, AdminError> {
         let start = Instant::now();
         let mut backoff = Backoff::new(self.settings.connection.retry_backoff);
         let mut reason = "no answer came".to_owned();
         loop {
             let left = self.settings.api_timeout.saturating_sub(start.elapsed());
-            let called = tokio::time::timeout(left, self.cluster.call_any(request)).await;
+            let mut sent = false;
+            let called = tokio::time::timeout(left, self.attempt(request, &mut sent)).await;
+            let answer_lost = sent
+                && match &called {
+                    Ok(Ok(_)) => false,
+                    Ok(Err(error)) => leaves_open(error),
+                    Err(_elapsed) => true,
+                };
             reason = match called {
                 Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) if error.is_retriable() => error.to_string(),
+                Ok(Err(error)) if answer_lost || error.is_retriable() => error.to_string(),
                 Ok(Err(error)) => return Err(error.into()),
+                Err(_elapsed) if answer_lost => format!(
+                    "no answer within default.api.timeout.ms = {}",
+                    self.settings.api_timeout.as_millis()
+                ),
                 // What was heard before says more than that the time is over.
                 Err(_elapsed) => reason,
             };
+            if answer_lost && repeat == Repeat::Harmful {
+                return Err(AdminError::OutcomeUnknown { action, reason });
+            }
             let wait = backoff.next_wait();
             if start.elapsed() + wait >= self.settings.api_timeout {
                 return Err(AdminError::Timeout {
@@ -259,8 +291,37 @@ impl Admin {
         }
     }
 
+    /// Sends a request to any broker. `sent` is set before the first byte may have left.
+    async fn attempt<R: Request>(
+        &self,
+        request: &R,
+        sent: &mut bool,
+    ) -> Result<R::Response, RequestError> {
+        let connection = self.cluster.any().await?;
+        *sent = true;
+        connection.call(request).await
+    }
+
     fn timeout_ms(&self) -> u32 {
         u32::try_from(self.settings.connection.request_timeout.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What becomes of the cluster when a request is carried out twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// The same as after once.
+    Harmless,
+    /// The second time may meet, or undo, what somebody else did in between.
+    Harmful,
+}
+
+/// True if a request that failed with this error, after it was sent, may have been carried out.
+fn leaves_open(error: &RequestError) -> bool {
+    match error {
+        RequestError::Connection(ConnectionError::Unsendable { .. }) => false,
+        RequestError::Connection(_) => true,
+        RequestError::Broker { code, .. } => *code == ErrorCode::RequestTimedOut,
     }
 }
 

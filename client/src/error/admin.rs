@@ -31,6 +31,15 @@ pub enum AdminError {
         /// What the last attempt met.
         reason: String,
     },
+    /// The request was sent and no answer came: it may have been carried out, wholly, in part or not at all. It is not
+    /// sent again by itself, since a second time could fail over the first, or undo what somebody did in between.
+    #[error("{action}: the answer was lost, look at what was done before trying again: {reason}")]
+    OutcomeUnknown {
+        /// What was being done.
+        action: &'static str,
+        /// What came in place of the answer.
+        reason: String,
+    },
     /// The request as a whole failed.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -52,7 +61,7 @@ impl AdminError {
             Self::Topic { code, .. } => code.is_retriable(),
             Self::Timeout { .. } => true,
             Self::Request(error) => error.is_retriable(),
-            Self::IncompleteAnswer { .. } => false,
+            Self::IncompleteAnswer { .. } | Self::OutcomeUnknown { .. } => false,
         }
     }
 }

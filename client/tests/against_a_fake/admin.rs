@@ -1,5 +1,7 @@
 //! Managing topics.
 
+use std::time::Duration;
+
 use corelog_client::{
     Admin, AdminError, ConfigChange, ErrorCode, NewTopic, Offset, OffsetQuery, PartitionIndex,
     TopicPartition,
@@ -87,4 +89,68 @@ async fn a_call_outlives_a_broker_that_restarts() {
     broker.stop().await;
     let (topics, ()) = tokio::join!(admin.list_topics(), broker.listen());
     assert_eq!(topics.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_creation_or_deletion_whose_answer_is_lost_is_not_sent_again() {
+    let broker = FakeBroker::start(&[("there", 1)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    broker.change(|state| state.script.lose_after_change = 1);
+    let error = admin
+        .create_topics(&[new_topic("fresh")])
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            AdminError::OutcomeUnknown {
+                action: "creating topics",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(!error.is_retriable());
+    broker.change(|state| state.script.lose_after_change = 1);
+    let error = admin.delete_topics(&["there"]).await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            AdminError::OutcomeUnknown {
+                action: "deleting topics",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(broker.state().seen.changes, 2);
+    let topics = admin.list_topics().await.unwrap();
+    assert_eq!(topics[0].name, "fresh", "it was carried out once");
+    assert_eq!(topics.len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_that_can_be_repeated_is_sent_again_when_its_answer_is_lost() {
+    let broker = FakeBroker::start(&[("there", 1)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    broker.change(|state| state.script.lose_after_change = 1);
+    let change = ConfigChange {
+        name: "retention.ms".to_owned(),
+        value: Some("5".to_owned()),
+    };
+    admin.alter_topic_configs("there", &[change]).await.unwrap();
+    assert_eq!(broker.state().seen.changes, 2);
+}
+
+#[tokio::test]
+async fn a_creation_waits_for_a_broker_that_restarts() {
+    let mut broker = FakeBroker::start(&[]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    broker.stop().await;
+    // The first to call finds that the old connection is gone.
+    let called = tokio::time::timeout(Duration::from_millis(200), admin.list_topics()).await;
+    assert!(called.is_err(), "nobody answers");
+    let topics = [new_topic("fresh")];
+    let (created, ()) = tokio::join!(admin.create_topics(&topics), broker.listen());
+    created.unwrap()[0].as_ref().unwrap();
 }

@@ -53,6 +53,9 @@ pub(crate) struct Script {
     pub(crate) max_batch_bytes: Option<usize>,
     /// The next produce requests are appended, and the connection is lost before the answer.
     pub(crate) lose_after_append: usize,
+    /// The next requests that create, delete or alter topics are carried out, and the connection is lost before the
+    /// answer.
+    pub(crate) lose_after_change: usize,
     /// Produce requests wait unanswered and unappended.
     pub(crate) hold_produce: bool,
     /// Hellos are refused with this.
@@ -77,6 +80,8 @@ pub(crate) struct Seen {
     pub(crate) most_produce_waiting: usize,
     pub(crate) misrouted: usize,
     pub(crate) metadata_requests: usize,
+    /// Requests that create, delete or alter topics.
+    pub(crate) changes: usize,
     pub(crate) subscribes: usize,
     pub(crate) credit_granted: u64,
     pub(crate) pushed: u64,
@@ -208,6 +213,12 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
+    /// Loses what it is given.
+    fn nowhere() -> Self {
+        let (frames, _) = mpsc::unbounded_channel();
+        Self { frames }
+    }
+
     pub(crate) fn reply<M: EncodeMessage>(&self, to: &Frame, message: &M, payload: Bytes) {
         self.send(
             FrameKind::Response,
@@ -333,6 +344,20 @@ async fn handle(
                 pushing.abort();
             }
             outlet.reply(&frame, &UnsubscribeResponse {}, Bytes::new());
+        }
+        api @ (ApiKey::CreateTopics | ApiKey::DeleteTopics | ApiKey::AlterTopicConfigs) => {
+            let lose = {
+                let mut state = shared.state();
+                state.seen.changes += 1;
+                let lose = state.script.lose_after_change > 0;
+                state.script.lose_after_change -= usize::from(lose);
+                lose
+            };
+            if lose {
+                topics::about_topics(api, &frame, &Outlet::nowhere(), shared);
+                return Err(Lost);
+            }
+            topics::about_topics(api, &frame, outlet, shared);
         }
         api => topics::about_topics(api, &frame, outlet, shared),
     }
