@@ -201,6 +201,15 @@ impl Connection {
         })
     }
 
+    /// What the broker accepts in one frame.
+    pub(crate) fn send_limits(&self) -> FrameLimits {
+        self.shared()
+            .encoder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .limits()
+    }
+
     /// Takes what the broker accepts from now on.
     fn set_send_limits(&self, limits: FrameLimits) {
         self.shared()

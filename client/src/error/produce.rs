@@ -77,6 +77,14 @@ pub enum ProduceError {
         /// The broker's words.
         message: String,
     },
+    /// The batch is more than the broker accepts in one request, and holds a single record.
+    #[error("{partition}: the batch cannot be sent: {reason}")]
+    Unsendable {
+        /// Where the record was going.
+        partition: TopicPartition,
+        /// The limit that it exceeds.
+        reason: String,
+    },
     /// The producer was closed before the record was acknowledged. It may have been written.
     #[error("the producer is closed")]
     Closed,
@@ -104,6 +112,7 @@ impl ProduceError {
             Self::NoSuchPartition { .. }
             | Self::RecordTooLarge { .. }
             | Self::Unencodable { .. }
+            | Self::Unsendable { .. }
             | Self::Closed => false,
         }
     }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use corelog_protocol::Acks;
-use corelog_protocol::native::{ApiKey, ProducePartition, ProduceRequest, ProduceResponse};
+use corelog_protocol::native::{
+    ApiKey, FrameLimits, ProducePartition, ProduceRequest, ProduceResponse,
+};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -14,11 +16,16 @@ use tracing::debug;
 
 use super::batch::SealedBatch;
 use super::lane::{Lane, Route, Taken};
-use super::settle::settle;
+use super::settle::{refuse_unsendable, settle};
 use super::shared::Shared;
 use crate::cluster::Node;
 use crate::connection::Connection;
 use crate::error::{ConnectionError, RequestError};
+
+/// Most bytes of a produce request's metadata without its partitions: none of them is transactional.
+const REQUEST_METADATA_BYTES: u32 = 64;
+/// Most bytes of metadata that one partition adds.
+const PARTITION_METADATA_BYTES: u32 = 48;
 
 /// The lanes of one node that have something to send.
 pub(super) struct NodeQueue {
@@ -105,7 +112,7 @@ pub(super) async fn run(queue: Arc<NodeQueue>, shared: Arc<Shared>) {
                     }
                 },
             };
-            let shipped = collect(&queue, &shared);
+            let shipped = collect(&queue, open.send_limits(), &shared);
             if !shipped.is_empty() {
                 under_way.push(send(open, shipped, &shared));
             }
@@ -120,17 +127,19 @@ pub(super) async fn run(queue: Arc<NodeQueue>, shared: Arc<Shared>) {
     }
 }
 
-/// Takes one batch of each lane that is ready, up to `max.request.size`.
-fn collect(queue: &Arc<NodeQueue>, shared: &Arc<Shared>) -> Vec<Shipped> {
+/// Takes one batch of each lane that is ready, up to `max.request.size` and to what the broker accepts in a frame.
+fn collect(queue: &Arc<NodeQueue>, limits: FrameLimits, shared: &Arc<Shared>) -> Vec<Shipped> {
     let mut shipped = Vec::new();
-    let mut room = shared.settings.max_request_bytes;
+    let max_payload = usize::try_from(limits.max_payload).unwrap_or(usize::MAX);
+    let mut room = shared.settings.max_request_bytes.min(max_payload);
+    let most_partitions = most_partitions(&limits);
     // Lanes with more to send go behind all others, and one request carries one batch of each.
     let mut again = Vec::new();
     loop {
         let Some(lane) = queue.ready().pop_front() else {
             break;
         };
-        // A single batch may exceed the request's size: it was checked uncompressed, and codecs can add to it.
+        // A single batch may exceed `max.request.size`: it was checked uncompressed, and codecs can add to it.
         let limit = if shipped.is_empty() { usize::MAX } else { room };
         match lane.take(queue, limit) {
             Taken::Batch {
@@ -139,16 +148,21 @@ fn collect(queue: &Arc<NodeQueue>, shared: &Arc<Shared>) -> Vec<Shipped> {
                 route,
                 more,
             } => {
-                room = room.saturating_sub(bytes.len());
                 if more {
                     again.push(Arc::clone(&lane));
                 }
-                shipped.push(Shipped {
+                let part = Shipped {
                     lane,
                     batch,
                     bytes,
                     route,
-                });
+                };
+                if part.bytes.len() > max_payload {
+                    refuse_unsendable(part, max_payload, shared);
+                    continue;
+                }
+                room = room.saturating_sub(part.bytes.len());
+                shipped.push(part);
             }
             Taken::Unfinished(unfinished) => {
                 lane.finish(unfinished);
@@ -161,12 +175,18 @@ fn collect(queue: &Arc<NodeQueue>, shared: &Arc<Shared>) -> Vec<Shipped> {
             Taken::Nothing => {}
             Taken::Elsewhere => shared.list(&lane),
         }
-        if room == 0 {
+        if room == 0 || shipped.len() >= most_partitions {
             break;
         }
     }
     queue.ready().extend(again);
     shipped
+}
+
+/// How many partitions a request can name. One is always tried.
+fn most_partitions(limits: &FrameLimits) -> usize {
+    let room = limits.max_metadata.saturating_sub(REQUEST_METADATA_BYTES);
+    usize::try_from(room / PARTITION_METADATA_BYTES).map_or(usize::MAX, |most| most.max(1))
 }
 
 /// Queues a request on the connection and returns its answer to come.
@@ -223,4 +243,39 @@ fn send(
         };
         Answer { shipped, result }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use corelog_protocol::native::{FRAME_HEADER_BYTES, FrameKind, encode_frame};
+    use corelog_protocol::{LeaderEpoch, PartitionIndex, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_names_as_many_partitions_as_allowed_fits_its_frame() {
+        for count in [1, 2, 3, 1000] {
+            let partition = ProducePartition {
+                topic_id: TopicId::random(),
+                partition: PartitionIndex::new(i32::MAX),
+                leader_epoch: Some(LeaderEpoch::new(i32::MAX)),
+                length: u32::MAX,
+            };
+            let request = ProduceRequest {
+                acks: Acks::All,
+                timeout_ms: u32::MAX,
+                transactional_id: None,
+                partitions: &vec![partition; count],
+            };
+            let frame = encode_frame(FrameKind::Request, 1, &request, 0).unwrap();
+            let metadata = u32::try_from(frame.len() - FRAME_HEADER_BYTES).unwrap();
+            let limits = FrameLimits {
+                max_metadata: metadata,
+                ..FrameLimits::default()
+            };
+            assert!(most_partitions(&limits) <= count, "{metadata} bytes");
+        }
+    }
 }

@@ -32,6 +32,12 @@ pub(super) fn settle(answer: Answer, queue: &Arc<NodeQueue>, shared: &Arc<Shared
             }
         }
         Ok(response) => settle_each(shipped, response, queue, shared),
+        // It was never sent and would not be the next time: `collect` keeps to the broker's limits where it can.
+        Err(RequestError::Connection(error)) if !error.is_retriable() => {
+            for part in shipped {
+                fail_unsendable(part, error.to_string(), shared);
+            }
+        }
         Err(RequestError::Connection(error)) => {
             for part in shipped {
                 retry(part, error.to_string(), None, shared);
@@ -134,7 +140,29 @@ fn refuse(
     give_up(part.lane, part.batch, error, shared);
 }
 
-/// The topic takes no batch this large: its records go in two.
+/// The batch alone is more than the broker accepts in a frame: its records go in two, or its only one fails.
+pub(super) fn refuse_unsendable(part: Shipped, max_payload: usize, shared: &Arc<Shared>) {
+    if part.batch.records > 1 {
+        split(part, shared);
+        return;
+    }
+    let reason = format!(
+        "it takes {} bytes, the broker accepts {max_payload} in a request",
+        part.bytes.len()
+    );
+    fail_unsendable(part, reason, shared);
+}
+
+fn fail_unsendable(part: Shipped, reason: String, shared: &Arc<Shared>) {
+    warn!(partition = %part.lane.partition(), reason, "a batch cannot be sent");
+    let error = ProduceError::Unsendable {
+        partition: part.lane.partition().clone(),
+        reason,
+    };
+    give_up(part.lane, part.batch, error, shared);
+}
+
+/// The topic, or a frame, takes no batch this large: its records go in two.
 fn split(part: Shipped, shared: &Arc<Shared>) {
     let Shipped {
         lane, batch, bytes, ..
@@ -143,7 +171,7 @@ fn split(part: Shipped, shared: &Arc<Shared>) {
         partition = %lane.partition(),
         bytes = bytes.len(),
         records = batch.records,
-        "a batch is too large for its topic and is split"
+        "a batch is too large and is split"
     );
     shared.metrics.retries.add(1);
     let outcome = Arc::clone(batch.completion.outcome());

@@ -21,6 +21,7 @@ pub(crate) fn produce(
     {
         let mut state = shared.state();
         state.seen.produce_requests += 1;
+        state.seen.largest_produce = state.seen.largest_produce.max(frame.payload.len());
         if state.script.hold_produce {
             // Later requests of this connection are read meanwhile, so that a test sees how many come.
             state.seen.produce_waiting += 1;

@@ -51,6 +51,8 @@ pub(crate) struct Script {
     pub(crate) produce_errors: VecDeque<ErrorCode>,
     /// Batches above this are refused as too large.
     pub(crate) max_batch_bytes: Option<usize>,
+    /// What Hello says a frame's payload may be, if it is not the default.
+    pub(crate) max_payload: Option<u32>,
     /// The next produce requests are appended, and the connection is lost before the answer.
     pub(crate) lose_after_append: usize,
     /// The next requests that create, delete or alter topics are carried out, and the connection is lost before the
@@ -75,6 +77,7 @@ pub(crate) struct Script {
 pub(crate) struct Seen {
     pub(crate) hellos: Vec<Option<ShardId>>,
     pub(crate) produce_requests: usize,
+    pub(crate) largest_produce: usize,
     pub(crate) too_large: usize,
     pub(crate) produce_waiting: usize,
     pub(crate) most_produce_waiting: usize,
@@ -382,7 +385,7 @@ fn hello(frame: &Frame, session: &mut Session, outlet: &Outlet, shared: &Shared)
         shard: session.shard,
         shards: SHARDS,
         max_frame_metadata: 1 << 20,
-        max_frame_payload: 100 << 20,
+        max_frame_payload: state.script.max_payload.unwrap_or(100 << 20),
     };
     outlet.reply(frame, &response, Bytes::new());
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use corelog_client::{ErrorCode, ProduceError, Producer};
+use corelog_client::{ErrorCode, PartitionIndex, ProduceError, Producer, ProducerRecord};
 use futures_util::future::try_join_all;
 
 use crate::fake::FakeBroker;
@@ -98,6 +98,55 @@ async fn a_batch_too_large_for_its_topic_is_split_and_later_ones_are_smaller() {
         assert_eq!(broker.state().seen.too_large, refused, "{codec}");
         assert_eq!(producer.metrics().buffered_bytes, 0);
     }
+}
+
+#[tokio::test]
+async fn requests_and_batches_keep_to_what_the_broker_accepts_in_a_frame() {
+    let broker = FakeBroker::start(&[("orders", 8)]).await;
+    broker.change(|state| state.script.max_payload = Some(2000));
+    let config = broker
+        .config()
+        .set("linger.ms", 1000)
+        .set("request.timeout.ms", 500)
+        .set("delivery.timeout.ms", 1500);
+    let producer = Producer::new(&config).await.unwrap();
+    // One batch fits a frame, those of all partitions do not; then one batch does not.
+    for records in [10, 100] {
+        let value = "x".repeat(90);
+        let mut deliveries = Vec::new();
+        for _ in 0..records {
+            for partition in 0..8 {
+                let record = ProducerRecord::to("orders")
+                    .partition(PartitionIndex::new(partition))
+                    .value(&value);
+                deliveries.push(producer.send(record).await.unwrap());
+            }
+        }
+        producer.flush().await.unwrap();
+        try_join_all(deliveries).await.unwrap();
+    }
+    let largest = broker.state().seen.largest_produce;
+    assert!((1000..=2000).contains(&largest), "{largest} bytes");
+    for partition in 0..8 {
+        assert_eq!(broker.values("orders", partition).len(), 110);
+    }
+}
+
+#[tokio::test]
+async fn a_record_larger_than_the_brokers_frames_fails_at_once() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    broker.change(|state| state.script.max_payload = Some(2000));
+    let producer = Producer::new(&broker.config()).await.unwrap();
+    let large = send_all(&producer, "orders", &["x".repeat(3000)]).await;
+    let error = try_join_all(large).await.unwrap_err();
+    assert!(
+        matches!(&error, ProduceError::Unsendable { reason, .. } if reason.contains("accepts 2000")),
+        "{error}"
+    );
+    assert_eq!(broker.state().seen.produce_requests, 0);
+    let next = send_all(&producer, "orders", &numbered(1)).await;
+    assert_eq!(offsets(&try_join_all(next).await.unwrap()), [0]);
+    assert_eq!(producer.metrics().buffered_bytes, 0);
 }
 
 #[tokio::test]
