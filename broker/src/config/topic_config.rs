@@ -37,6 +37,7 @@ config_table! {
 
         /// The most that is subtracted at random from `segment.ms`, so that many partitions do
         /// not close their segments at the same moment.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "segment.jitter.ms" as "log.roll.jitter.ms" =>
             segment_jitter_ms: Duration = Duration::ZERO,
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
@@ -58,16 +59,19 @@ config_table! {
 
         /// What happens to old records: `delete` drops segments by age and size, `compact` keeps
         /// the newest record of each key.
+        /// In this version `compact` has keys required and checked; neither removes anything yet.
         "cleanup.policy" as "log.cleanup.policy" =>
             cleanup_policy: CleanupPolicy = CleanupPolicy::DELETE,
             Allowed::AnyOf(&["delete", "compact"]);
 
         /// Segments whose newest record is older than this are dropped.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "retention.ms" as "log.retention.ms" =>
             retention_ms: Option<Duration> = Some(DAY.saturating_mul(7)),
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS).or_unlimited(-1);
 
         /// The oldest segments are dropped while a partition holds more than this.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "retention.bytes" as "log.retention.bytes" =>
             retention_bytes: Option<ByteSize> = None,
             Allowed::bytes(ByteSize::bytes(0), ByteSize::bytes(i64::MAX as u64)).or_unlimited(-1);
@@ -115,37 +119,44 @@ config_table! {
                 .or_unlimited(i64::MAX);
 
         /// How long the files of a deleted segment stay before they are removed.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "file.delete.delay.ms" as "log.segment.delete.delay.ms" =>
             file_delete_delay_ms: Duration = Duration::from_secs(60),
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
         /// With `compact`, how long a delete marker stays after it was compacted.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "delete.retention.ms" as "log.cleaner.delete.retention.ms" =>
             delete_retention_ms: Duration = DAY,
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
         /// With `compact`, how long a record at least stays uncompacted.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "min.compaction.lag.ms" as "log.cleaner.min.compaction.lag.ms" =>
             min_compaction_lag_ms: Duration = Duration::ZERO,
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
         /// With `compact`, how long a record at most stays uncompacted.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "max.compaction.lag.ms" as "log.cleaner.max.compaction.lag.ms" =>
             max_compaction_lag_ms: Option<Duration> = None,
             Allowed::millis(1, KAFKAS_LONGEST_MILLIS - 1).or_unlimited(i64::MAX);
 
         /// With `compact`, the share of uncompacted bytes at which a log is compacted.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "min.cleanable.dirty.ratio" as "log.cleaner.min.cleanable.ratio" =>
             min_cleanable_dirty_ratio: f64 = 0.5,
             Allowed::Decimal { min: 0.0, max: 1.0 };
 
         /// Whether a replica that is not in sync may be elected when no other is left: that loses
         /// acknowledged records.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "unclean.leader.election.enable" as "unclean.leader.election.enable" =>
             unclean_leader_election_enable: bool = false,
             Allowed::Boolean;
 
         /// Whether a new segment's space is reserved at once instead of in steps.
+        /// Kept with the topic and shown; this version does not act on it yet.
         "preallocate" as "log.preallocate" =>
             preallocate: bool = false,
             Allowed::Boolean;

@@ -27,10 +27,15 @@ use crate::runtime::Instant;
 /// which a reader has to expect anyway.
 pub(crate) const MAX_WAITING_FETCHES: usize = 16_384;
 
+/// The leader is the only replica so far.
+const IN_SYNC_REPLICAS: u16 = 1;
+
 /// What the topic's configuration means to a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReplicaConfig {
     pub(crate) durability: Durability,
+    /// `min.insync.replicas`: how many replicas must be in sync for an acks=all produce.
+    pub(crate) min_insync_replicas: u16,
     pub(crate) rules: AppendRules,
 }
 
@@ -191,11 +196,22 @@ impl<P, F> Replica<P, F> {
     pub(crate) fn check_append(
         &self,
         leader_epoch: Option<LeaderEpoch>,
+        acks: Acks,
         batches: &[u8],
         now: Timestamp,
     ) -> Result<CheckedBatches, Refusal> {
         self.check_open()?;
         self.check_leader_epoch(leader_epoch)?;
+        let wanted = self.config.min_insync_replicas;
+        if acks == Acks::All && wanted > IN_SYNC_REPLICAS {
+            return Err(Refusal::new(
+                ErrorCode::NotEnoughReplicas,
+                format!(
+                    "{IN_SYNC_REPLICAS} replica is in sync and min.insync.replicas is {wanted}: \
+                     nothing was appended"
+                ),
+            ));
+        }
         self.config.rules.check(batches, now)
     }
 

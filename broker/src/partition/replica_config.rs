@@ -10,6 +10,7 @@ impl From<&TopicConfig> for ReplicaConfig {
     fn from(config: &TopicConfig) -> Self {
         Self {
             durability: config.durability,
+            min_insync_replicas: config.min_insync_replicas,
             rules: AppendRules {
                 max_batch_bytes: config.max_message_bytes.as_usize(),
                 timestamp_type: config.message_timestamp_type,

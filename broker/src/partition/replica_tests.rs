@@ -108,6 +108,7 @@ impl Bench {
 
 fn config(durability: Durability) -> ReplicaConfig {
     ReplicaConfig {
+        min_insync_replicas: 1,
         durability,
         rules: rules(),
     }
@@ -261,7 +262,7 @@ fn produces_and_fetches_of_another_epoch_are_fenced() {
     let mut bench = Bench::new(Durability::Sync);
     let produce = |bench: &Bench, epoch| {
         let epoch = Some(LeaderEpoch::new(epoch));
-        bench.replica.check_append(epoch, &batch(), NOW)
+        bench.replica.check_append(epoch, Acks::All, &batch(), NOW)
     };
     let fetch = |bench: &Bench, epoch| {
         let request = ReadRequest {
@@ -294,6 +295,21 @@ fn produces_and_fetches_of_another_epoch_are_fenced() {
         produce(&bench, 5).unwrap_err().code,
         ErrorCode::FencedLeaderEpoch
     );
+}
+
+#[test]
+fn acks_all_is_refused_while_too_few_replicas_are_in_sync() {
+    let mut bench = Bench::new(Durability::Sync);
+    bench.replica.configure(ReplicaConfig {
+        min_insync_replicas: 2,
+        ..config(Durability::Sync)
+    });
+    let produce = |acks| bench.replica.check_append(None, acks, &batch(), NOW);
+    assert_eq!(
+        produce(Acks::All).unwrap_err().code,
+        ErrorCode::NotEnoughReplicas
+    );
+    assert!(produce(Acks::Leader).is_ok(), "only acks=all asks for others");
 }
 
 #[test]
@@ -413,7 +429,7 @@ fn deletion_refuses_all_who_wait_and_all_who_come() {
         bench.read(50).unwrap_err().code,
         ErrorCode::UnknownTopicOrPartition
     );
-    let produce = bench.replica.check_append(None, &batch(), NOW);
+    let produce = bench.replica.check_append(None, Acks::All, &batch(), NOW);
     assert_eq!(
         produce.unwrap_err().code,
         ErrorCode::UnknownTopicOrPartition

@@ -90,6 +90,7 @@ async fn append(shared: &Shared, letter: Letter) {
     } else {
         shared.replica.borrow().check_append(
             command.leader_epoch,
+            command.acks,
             &command.batches,
             Timestamp::new(unix_millis()),
         )
