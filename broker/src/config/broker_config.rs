@@ -120,7 +120,7 @@ config_table! {
         /// it takes as many times as much, up to 1 MiB.
         "journal.bypass.bytes" =>
             journal_bypass_bytes: ByteSize = ByteSize::kib(64),
-            Allowed::bytes(ByteSize::kib(4), ByteSize::gib(1));
+            Allowed::bytes(ByteSize::kib(4), ByteSize::mib(1));
 
         /// Client connections that the broker holds at a time. Further ones are closed at once.
         "max.connections" =>

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use corelog_protocol::Offset;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 
 use super::canary::{Canary, is_planted};
 use super::journal::format::EntryHeader;
@@ -205,7 +205,9 @@ impl Commit {
 
     /// Asks for a flush of what has been appended so far without waiting for it.
     pub(crate) fn ask_for_flush(&self) {
-        let next = self.formed.get() + u64::from(!self.queue.borrow().is_empty());
+        let placing = u64::from(self.placing.get());
+        let queued = u64::from(!self.queue.borrow().is_empty());
+        let next = self.formed.get() + placing + queued;
         self.flush_asked.set(self.flush_asked.get().max(next));
         self.flush_work.notify_waiters();
     }
@@ -298,11 +300,15 @@ impl Commit {
             && let Some(log) = queue.pop_front()
         {
             if let Taken::Some = log.take_for_group(&mut group) {
-                queue.push_front(log);
+                // Behind the others: one busy partition must not fill every group.
+                queue.push_back(log);
             }
         }
-        self.pending_bytes
-            .set(self.pending_bytes.get().saturating_sub(group.bytes));
+        // Bytes of logs that were deleted meanwhile are counted until the queue is empty.
+        self.pending_bytes.set(match queue.is_empty() {
+            true => 0,
+            false => self.pending_bytes.get().saturating_sub(group.bytes),
+        });
         group
     }
 }
@@ -324,6 +330,13 @@ pub(crate) async fn group_appends(shared: Rc<Shared>) {
             commit.work.notified().await;
             continue;
         }
+        // Before the group is formed: a checkpoint, which alone makes room, waits for chunks that
+        // are on their way to a segment.
+        if !shared.journal.has_room(shared.journal_pool.budget()) {
+            shared.write_out.ask_for_checkpoint();
+            shared.journal.room().await;
+            continue;
+        }
         let mut forming = commit.form(&shared, spare.take().unwrap_or_else(GroupBuilder::new));
         if forming.builder.is_empty() {
             spare = Some(forming.builder);
@@ -333,16 +346,8 @@ pub(crate) async fn group_appends(shared: Rc<Shared>) {
         let sequence = commit.formed.get() + 1;
         commit.placing.set(true);
         let length = forming.builder.encoded_bytes();
-        let slot = loop {
-            if let Some(slot) = shared.journal.place(length, sequence) {
-                break slot;
-            }
-            shared.write_out.ask_for_checkpoint();
-            shared.journal.room().await;
-            if commit.stopped.get() {
-                return;
-            }
-        };
+        let slot = shared.journal.place(length, sequence);
+        let slot = slot.expect("there was room for the largest group");
         let mut buffer = shared.journal_pool.aligned_wait(length).await;
         let stamp = GroupStamp {
             shard: shared.shard.get(),
@@ -410,20 +415,20 @@ async fn write_group(
     buffer: AlignedBuffer,
     extents: Vec<Extent>,
 ) {
+    // Each tells of its failure at once, and all are waited for: their memory is in use.
     let journal_write = async {
-        let (written, _) = slot.file.write_at(buffer, slot.position).await;
-        written.map_err(|error| LogFailure::new("write", &slot.path, &error))
+        if let (Err(error), _) = slot.file.write_at(buffer, slot.position).await {
+            shared.fail(LogFailure::new("write", &slot.path, &error));
+        }
     };
-    let extent_writes = try_join_all(extents.iter().map(|extent| async {
+    let extent_writes = join_all(extents.iter().map(|extent| async {
         let written = write_extent(&shared, extent).await;
         extent.log.extent_ended(extent.chunk_start, written.is_ok());
-        written
+        if let Err(failure) = written {
+            shared.fail(failure);
+        }
     }));
-    let (journal_written, extents_written) = futures_util::join!(journal_write, extent_writes);
-    if let Err(failure) = journal_written.and(extents_written.map(|_: Vec<()>| ())) {
-        shared.fail(failure);
-        return;
-    }
+    futures_util::join!(journal_write, extent_writes);
     if shared.check().is_err() {
         return;
     }

@@ -14,7 +14,7 @@ const SMALLEST_JOURNAL_FILE: u64 = 1 << 20;
 /// The commit journal of one shard.
 #[derive(Debug, Clone)]
 pub struct JournalOptions {
-    /// Size of one journal file; a multiple of 4,096, at least 1 MiB. Default 32 MiB.
+    /// Size of one journal file; a multiple of 4,096, at least 1 MiB. Default 32 MiB; the broker sets 64 MiB.
     pub file_bytes: u64,
     /// Number of journal files, at least 2. Default 4. A checkpoint starts when one is full, and
     /// appends wait when all are.

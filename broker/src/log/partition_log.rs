@@ -284,7 +284,10 @@ impl PartitionLog {
             }
         };
         self.state.borrow_mut().appending = true;
-        let appended = self.append_runs(&shared, batches, leader_epoch).await;
+        let appended = match self.check_sizes(batches) {
+            Ok(()) => self.append_runs(&shared, batches, leader_epoch).await,
+            Err(error) => Err(error),
+        };
         self.state.borrow_mut().appending = false;
         let max_timestamp = appended?;
         Ok(AppendInfo {
@@ -305,17 +308,46 @@ impl PartitionLog {
         let mut max_timestamp = None;
         while !rest.is_empty() {
             let (run, roll) = self.run_for_one_segment(rest)?;
+            let active = self.active_segment();
+            // Nothing is closed before its successor has room: a full disk must leave the log as
+            // it was.
+            let segment = if roll {
+                self.successor_of(&active)
+            } else {
+                active
+            };
+            self.reserve(shared, &segment, run).await?;
             if roll {
-                self.roll();
+                self.roll(&segment);
             }
-            let segment = self.active_segment();
-            self.make_room(shared, &segment, run).await?;
+            self.take_memory(shared, &segment, run).await?;
             let (bytes, after) = rest.split_at(run);
             let largest = self.copy(shared, &segment, bytes, leader_epoch)?;
             max_timestamp = max_timestamp.max(Some(largest));
             rest = after;
         }
         max_timestamp.ok_or_else(|| AppendError::Malformed("no batch".to_owned()))
+    }
+
+    /// Refuses batches of which one fits no segment before any of them is appended.
+    fn check_sizes(&self, batches: &[u8]) -> Result<(), AppendError> {
+        let limit = self
+            .state
+            .borrow()
+            .config
+            .segment_bytes
+            .min(LARGEST_SEGMENT);
+        let mut rest = batches;
+        while !rest.is_empty() {
+            let (batch, after) = BatchView::parse(rest)
+                .map_err(|error| AppendError::Malformed(error.to_string()))?;
+            let bytes = batch.size_in_bytes();
+            if bytes as u64 > limit {
+                return Err(AppendError::TooLarge { bytes, limit });
+            }
+            rest = after;
+        }
+        Ok(())
     }
 
     /// How many of these bytes, in whole batches, go to one segment, and whether it is a new one.
@@ -342,12 +374,6 @@ impl PartitionLog {
                 .map_err(|error| AppendError::Malformed(error.to_string()))?
                 .0
                 .size_in_bytes();
-            if batch as u64 > limit {
-                return Err(AppendError::TooLarge {
-                    bytes: batch,
-                    limit,
-                });
-            }
             if used + batch as u64 > limit {
                 if run > 0 {
                     break;
@@ -371,9 +397,13 @@ impl PartitionLog {
             .clone()
     }
 
-    /// Closes the active segment and opens the next one, in memory; its file comes when it is
-    /// needed.
-    fn roll(&self) {
+    fn successor_of(&self, active: &Segment) -> Rc<Segment> {
+        let state = self.state.borrow();
+        Rc::new(active.successor(state.log_end, state.config.index_interval_bytes))
+    }
+
+    /// Closes the active segment and makes `next` the active one.
+    fn roll(&self, next: &Rc<Segment>) {
         let mut state = self.state.borrow_mut();
         let active = state
             .segments
@@ -383,14 +413,12 @@ impl PartitionLog {
             .clone();
         active.seal();
         state.tail.close_segment();
-        let base = state.log_end;
-        let next = active.successor(base, state.config.index_interval_bytes);
-        state.segments.insert(base, Rc::new(next));
+        state.segments.insert(next.base_offset(), next.clone());
         state.to_seal.push(active);
     }
 
-    /// Waits until the file system and the memory budget have room for `bytes` more in `segment`.
-    async fn make_room(
+    /// Makes sure that the file system has room for `bytes` more in `segment`.
+    async fn reserve(
         &self,
         shared: &Rc<Shared>,
         segment: &Rc<Segment>,
@@ -410,10 +438,24 @@ impl PartitionLog {
                     bytes: bytes as u64,
                 });
             }
+            // A deletion takes the folder away under an append that was on its way.
+            if self.state.borrow().deleted {
+                return Err(AppendError::Deleted);
+            }
             let failure = LogFailure::new("allocation", segment.path(), &error);
             shared.fail(failure.clone());
             return Err(failure.into());
         }
+        Ok(())
+    }
+
+    /// Waits until the memory budget has room for `bytes` more of `segment`.
+    async fn take_memory(
+        &self,
+        shared: &Rc<Shared>,
+        segment: &Rc<Segment>,
+        bytes: usize,
+    ) -> Result<(), AppendError> {
         let plan = self.state.borrow_mut().tail.plan(bytes);
         let mut buffers: Vec<AppendBuffer> = Vec::with_capacity(plan.sizes.len());
         for size in plan.sizes {

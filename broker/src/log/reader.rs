@@ -400,11 +400,19 @@ async fn read_exactly(
         path: span.segment.path().to_owned(),
         source,
     };
-    let _charge = shared.charge(length.min(left)).await;
+    let length = length.min(left);
+    let budget = shared.pool.budget();
+    if length > budget {
+        // A batch's length is outside its checksum: it may be damaged.
+        let reason = format!(
+            "a batch of {length} bytes does not fit the shard's memory of {budget} bytes \
+             (shard.memory.bytes)"
+        );
+        return Err(corrupt(span, position, &reason));
+    }
+    let _charge = shared.charge(length).await;
     let file = span.segment.file(&shared.storage).await.map_err(failed)?;
-    file.read_at(position, length.min(left))
-        .await
-        .map_err(failed)
+    file.read_at(position, length).await.map_err(failed)
 }
 
 /// The part of a batch header that hopping needs.

@@ -89,10 +89,13 @@ impl Shared {
         tracing::error!(shard = self.shard.get(), "{failure}");
         *self.failure.borrow_mut() = Some(failure);
         self.commit.stop();
+        self.write_out.stop();
+        self.journal.wake();
         self.failed.notify_waiters();
         let logs: Vec<_> = self.logs.borrow().values().cloned().collect();
         for log in logs {
             log.announce_change();
+            log.extents.notify_waiters();
         }
     }
 
@@ -215,6 +218,8 @@ impl ShardLog {
         };
         log.mark_deleted();
         self.shared.commit.record_delete(&self.shared, &log).await?;
+        // A checkpoint under way may still write to its files; the next one does not know it.
+        let _no_checkpoint = self.shared.write_out.checkpointing.acquire(1).await;
         folder::remove(&self.shared, &log).await
     }
 
@@ -256,6 +261,7 @@ impl ShardLog {
         self.shared.closing.set(true);
         self.shared.commit.stop();
         self.shared.write_out.stop();
+        self.shared.journal.wake();
         let preparing = self.shared.preparing.borrow_mut().take();
         if let Some(preparing) = preparing {
             preparing.await;

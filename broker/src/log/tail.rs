@@ -211,6 +211,10 @@ impl Tail {
             self.chunks.push_back(chunk);
         }
         if let Some(replaced) = replaced {
+            assert!(
+                Rc::ptr_eq(&replaced.segment, segment),
+                "a segment that was closed takes no more bytes"
+            );
             let taker = &mut self.chunks[first];
             let moved = taker.append(&replaced.slice(0, replaced.len()));
             assert_eq!(moved, replaced.len(), "less than a block fits any chunk");
@@ -322,6 +326,7 @@ impl Tail {
             return;
         }
         let begun = last.len() % BLOCK;
+        let is_closed = last.is_full();
         if begun == 0 {
             self.chunks.clear();
         } else if self.chunks.len() > 1 || last.capacity() > BLOCK {
@@ -335,6 +340,9 @@ impl Tail {
                 last.start + block as u64,
             );
             chunk.fill_from_disk(&bytes);
+            if is_closed {
+                chunk.limit = chunk.len();
+            }
             self.chunks.clear();
             self.chunks.push_back(chunk);
         }

@@ -209,16 +209,20 @@ impl PartitionLog {
         reach: Reach,
     ) -> Result<PartitionStart, LogFailure> {
         let _only_one = self.writing.acquire(1).await;
-        self.state.borrow_mut().padding = reach == Reach::Everything;
-        let written = self.write_pieces(shared, reach).await;
+        // What is written while this runs is the next one's: else it would chase a busy producer.
+        let (start, until) = {
+            let mut state = self.state.borrow_mut();
+            state.padding = reach == Reach::Everything;
+            (describe(&state), state.written_cursor)
+        };
+        let written = self.write_pieces(shared, reach, until).await;
         let mut state = self.state.borrow_mut();
         state.padding = false;
         written?;
-        let start = describe(&state);
         if reach == Reach::Everything {
             // From here on the journal may forget what is below.
-            state.covered_from = state.written_cursor;
-            state.checkpointed = state.written_cursor;
+            state.covered_from = until;
+            state.checkpointed = until;
         }
         Ok(start)
     }
@@ -227,10 +231,11 @@ impl PartitionLog {
         self: &Rc<Self>,
         shared: &Rc<Shared>,
         reach: Reach,
+        until: u64,
     ) -> Result<(), LogFailure> {
         loop {
             shared.check()?;
-            let next = next_piece(&self.state.borrow(), reach);
+            let next = next_piece(&self.state.borrow(), reach, until);
             let piece = match next {
                 Next::Piece(piece) => piece,
                 Next::OnItsWay => {
@@ -264,7 +269,8 @@ impl PartitionLog {
     }
 
     pub(super) fn has_unwritten_blocks(&self) -> bool {
-        let next = next_piece(&self.state.borrow(), Reach::WholeBlocks);
+        let state = self.state.borrow();
+        let next = next_piece(&state, Reach::WholeBlocks, state.written_cursor);
         matches!(next, Next::Piece(_))
     }
 
@@ -415,11 +421,11 @@ fn uncovered_block(state: &State) -> Option<BufferSlice> {
     (begun > 0).then(|| chunk.slice(length - begun, length))
 }
 
-fn next_piece(state: &State, reach: Reach) -> Next {
+/// The next bytes below the cursor `until` that the segments do not hold.
+fn next_piece(state: &State, reach: Reach, until: u64) -> Next {
     let mut piece: Option<Piece> = None;
     for chunk in &state.tail.chunks {
-        let written =
-            usize::try_from(state.written_cursor.saturating_sub(chunk.start)).unwrap_or(usize::MAX);
+        let written = usize::try_from(until.saturating_sub(chunk.start)).unwrap_or(usize::MAX);
         let mut end = chunk.len().min(written);
         let is_final = chunk.segment.is_sealed() && end == chunk.len();
         if reach == Reach::WholeBlocks && !is_final {

@@ -347,14 +347,15 @@ impl<P, F> Replica<P, F> {
         )
     }
 
-    /// Lets a fetch wait until `readable_bytes` are readable. `None`: as many wait as may.
+    /// Lets a fetch wait until `readable_bytes` are readable. `None`: they are, or as many
+    /// wait as may.
     pub(crate) fn wait_for_bytes(
         &mut self,
         readable_bytes: u64,
         deadline: Instant,
         wake: F,
     ) -> Option<WaitTicket> {
-        if self.fetches.len() >= MAX_WAITING_FETCHES {
+        if self.readable_bytes >= readable_bytes || self.fetches.len() >= MAX_WAITING_FETCHES {
             return None;
         }
         let ticket = WaitTicket(self.next_ticket);

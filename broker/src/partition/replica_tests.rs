@@ -309,7 +309,10 @@ fn acks_all_is_refused_while_too_few_replicas_are_in_sync() {
         produce(Acks::All).unwrap_err().code,
         ErrorCode::NotEnoughReplicas
     );
-    assert!(produce(Acks::Leader).is_ok(), "only acks=all asks for others");
+    assert!(
+        produce(Acks::Leader).is_ok(),
+        "only acks=all asks for others"
+    );
 }
 
 #[test]

@@ -105,6 +105,15 @@ impl JournalFiles {
         Ok(())
     }
 
+    /// Whether a group of at most `length` bytes, or the longest that a file takes, has a place.
+    pub(crate) fn has_room(&self, length: usize) -> bool {
+        let length = (length as u64).min(self.file_bytes);
+        let files = self.files.borrow();
+        self.position.get() + length <= self.file_bytes
+            || (0..files.len())
+                .any(|index| index != self.active.get() && files[index].last_sequence.is_none())
+    }
+
     /// The place of the next group, or `None` while every file holds groups that no checkpoint
     /// covers.
     pub(crate) fn place(&self, length: usize, sequence: u64) -> Option<JournalSlot> {
@@ -132,8 +141,7 @@ impl JournalFiles {
         })
     }
 
-    /// Frees the files whose groups are all at or below `through`. The active file is rewound only
-    /// when it holds nothing newer either.
+    /// Frees the files whose groups are all at or below `through`, but for the active one.
     pub(crate) fn recycle(&self, through: u64) {
         let mut files = self.files.borrow_mut();
         for (index, file) in files.iter_mut().enumerate() {
@@ -143,6 +151,11 @@ impl JournalFiles {
             }
         }
         drop(files);
+        self.room.notify_waiters();
+    }
+
+    /// Wakes whoever waits for room, to look whether the log has stopped.
+    pub(crate) fn wake(&self) {
         self.room.notify_waiters();
     }
 

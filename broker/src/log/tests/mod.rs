@@ -4,6 +4,7 @@
 
 mod appends_and_reads;
 mod closing;
+mod crowded;
 mod damaged_journals;
 mod memory;
 mod model;
