@@ -335,3 +335,25 @@ fn lz4_is_read_in_every_form_of_the_frame() {
         }
     }
 }
+
+#[test]
+fn a_builder_takes_the_room_it_is_given_and_keeps_what_it_holds() {
+    let value = [b'x'; 1000];
+    let append = |builder: &mut BatchBuilder| {
+        builder
+            .append(Timestamp::new(7), None, Some(&value), &[])
+            .unwrap();
+    };
+    let mut grown = BatchBuilder::new(Compression::None, 0);
+    let mut whole = BatchBuilder::new(Compression::None, 64 * 1024);
+    for room in [4096, 16 * 1024, 32 * 1024] {
+        grown.make_room(room);
+        while grown.estimated_size_after(Timestamp::new(7), None, Some(&value), &[]) <= room {
+            append(&mut grown);
+            append(&mut whole);
+            assert_eq!(grown.capacity(), room);
+        }
+    }
+    assert!(grown.record_count() > 30);
+    assert_eq!(grown.finish(None), whole.finish(None));
+}

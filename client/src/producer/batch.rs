@@ -29,6 +29,38 @@ pub(super) enum NotOpened {
     Refused(ProduceError),
 }
 
+/// Where a new batch takes its memory from.
+pub(super) struct Room<'a> {
+    pub(super) memory: &'a Memory,
+    /// What was waited for.
+    pub(super) granted: &'a mut Option<Reservation>,
+    /// The size of the partition's last batch: the next one tends to become as large, and is then never copied.
+    pub(super) usual_bytes: usize,
+}
+
+impl Room<'_> {
+    /// Memory for a batch that begins with `size` bytes, or how much is wanted.
+    fn take(self, size: usize, settings: &ProducerSettings) -> Result<Reservation, usize> {
+        let Self {
+            memory,
+            granted,
+            usual_bytes,
+        } = self;
+        let wanted = memory.rounded(size);
+        let usual = memory.rounded(usual_bytes.min(settings.batch_bytes).max(size));
+        granted
+            .take_if(|granted| granted.bytes() >= wanted)
+            .or_else(|| memory.try_reserve(usual))
+            .or_else(|| memory.try_reserve(wanted))
+            .ok_or(wanted)
+    }
+}
+
+/// What a batch of `size` bytes allocates: what it has reserved, but no more than it can fill.
+fn allocated(reservation: &Reservation, size: usize, settings: &ProducerSettings) -> usize {
+    reservation.bytes().min(settings.batch_bytes.max(size))
+}
+
 /// A batch that takes no more records.
 pub(super) struct SealedBatch {
     number: u64,
@@ -60,20 +92,13 @@ impl OpenBatch {
         record: &ProducerRecord<'_>,
         timestamp: Timestamp,
         settings: &ProducerSettings,
-        memory: &Memory,
-        granted: &mut Option<Reservation>,
+        room: Room<'_>,
     ) -> Result<(Self, Delivery), NotOpened> {
-        let builder = Box::new(BatchBuilder::new(
-            settings.compression,
-            settings.batch_bytes,
-        ));
+        let mut builder = Box::new(BatchBuilder::new(settings.compression, 0));
         let size = size_after(&builder, timestamp, record);
-        check_size(size, settings, memory).map_err(NotOpened::Refused)?;
-        let wanted = memory.rounded(size);
-        let reservation = granted
-            .take_if(|granted| granted.bytes() >= wanted)
-            .or_else(|| memory.try_reserve(wanted))
-            .ok_or(NotOpened::WantsMemory(wanted))?;
+        check_size(size, settings, room.memory).map_err(NotOpened::Refused)?;
+        let reservation = room.take(size, settings).map_err(NotOpened::WantsMemory)?;
+        builder.make_room(allocated(&reservation, size, settings));
         let mut open = Self {
             number,
             builder,
@@ -95,10 +120,12 @@ impl OpenBatch {
         size_after(&self.builder, timestamp, record)
     }
 
-    /// Reserves memory for a batch that grows to `size`, or says how much is wanted.
+    /// Reserves memory for a batch that grows to `size`, or says how much is wanted. It doubles where it can, so that
+    /// little is copied on the way to `batch.size`.
     pub(super) fn make_room(
         &mut self,
         size: usize,
+        settings: &ProducerSettings,
         memory: &Memory,
         granted: &mut Option<Reservation>,
     ) -> Result<(), usize> {
@@ -108,16 +135,17 @@ impl OpenBatch {
         if let Some(granted) = granted.take() {
             self.reservation.absorb(granted);
         }
-        let wanted = memory
-            .rounded(size)
-            .saturating_sub(self.reservation.bytes());
-        match memory.try_reserve(wanted) {
-            Some(more) => {
-                self.reservation.absorb(more);
-                Ok(())
-            }
-            None => Err(wanted),
-        }
+        let held = self.reservation.bytes();
+        let doubled = (2 * held).min(settings.batch_bytes).max(size);
+        let wanted = memory.rounded(size).saturating_sub(held);
+        let more = memory
+            .try_reserve(memory.rounded(doubled).saturating_sub(held))
+            .or_else(|| memory.try_reserve(wanted))
+            .ok_or(wanted)?;
+        self.reservation.absorb(more);
+        self.builder
+            .make_room(allocated(&self.reservation, size, settings));
+        Ok(())
     }
 
     pub(super) fn append(
@@ -170,6 +198,14 @@ impl SealedBatch {
     /// What batches and their parts are ordered by.
     pub(super) fn place(&self) -> (u64, u32) {
         (self.number, self.first)
+    }
+
+    /// Takes the finished bytes. A codec can have added to them: the larger of both is what counts.
+    pub(super) fn set_bytes(&mut self, bytes: Bytes) {
+        if let Some(reservation) = Arc::get_mut(&mut self.reservation) {
+            reservation.cover(bytes.len());
+        }
+        self.bytes = Some(bytes);
     }
 
     /// Gives the memory back and tells every record's sender what became of it.
@@ -248,4 +284,78 @@ fn check_size(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use corelog_protocol::PartitionIndex;
+
+    use super::*;
+    use crate::config::ClientConfig;
+    use crate::producer::memory::STEP_BYTES;
+
+    const BATCH_BYTES: usize = 1 << 20;
+
+    fn settings() -> ProducerSettings {
+        let config = ClientConfig::new()
+            .set("bootstrap.servers", "127.0.0.1:9")
+            .set("batch.size", BATCH_BYTES);
+        ProducerSettings::read(&config).unwrap()
+    }
+
+    fn open(memory: &Memory, usual_bytes: usize, value: &str) -> OpenBatch {
+        let partition = TopicPartition::new("orders", PartitionIndex::new(0));
+        let record = ProducerRecord::to("orders").value(value);
+        let room = Room {
+            memory,
+            granted: &mut None,
+            usual_bytes,
+        };
+        let time = Timestamp::new(7);
+        OpenBatch::with_record(0, &partition, &record, time, &settings(), room)
+            .unwrap_or_else(|_| panic!("there is room"))
+            .0
+    }
+
+    #[test]
+    fn a_batch_never_allocates_more_than_it_has_reserved() {
+        let (settings, memory) = (settings(), Memory::new(4 << 20));
+        let value = "x".repeat(1000);
+        let record = ProducerRecord::to("orders").value(&value);
+        let time = Timestamp::new(7);
+        let mut batch = open(&memory, 0, &value);
+        assert_eq!(memory.in_use(), STEP_BYTES);
+        let mut capacities = vec![batch.builder.capacity()];
+        loop {
+            let size = batch.size_after(time, &record);
+            if size > BATCH_BYTES {
+                break;
+            }
+            batch
+                .make_room(size, &settings, &memory, &mut None)
+                .unwrap();
+            drop(batch.append(&record, time).unwrap());
+            let capacity = batch.builder.capacity();
+            assert!(capacity <= memory.in_use(), "{capacity} bytes");
+            if capacities.last() != Some(&capacity) {
+                capacities.push(capacity);
+            }
+        }
+        let doubling: Vec<usize> = (0..7).map(|step| STEP_BYTES << step).collect();
+        assert_eq!(capacities, doubling);
+    }
+
+    #[test]
+    fn a_batch_begins_with_what_the_last_one_took_if_there_is_room() {
+        let memory = Memory::new(BATCH_BYTES + STEP_BYTES);
+        let first = open(&memory, BATCH_BYTES, "v");
+        assert_eq!(first.builder.capacity(), BATCH_BYTES);
+        let second = open(&memory, BATCH_BYTES, "v");
+        assert_eq!(second.builder.capacity(), STEP_BYTES);
+        assert_eq!(memory.in_use(), memory.limit());
+        drop((first, second));
+        assert_eq!(memory.in_use(), 0);
+    }
 }

@@ -16,7 +16,7 @@ use corelog_protocol::Timestamp;
 use corelog_protocol::record::BATCH_HEADER_BYTES;
 use tokio::time::Instant;
 
-use super::batch::{NotOpened, OpenBatch, SealedBatch, Unfinished};
+use super::batch::{NotOpened, OpenBatch, Room, SealedBatch, Unfinished};
 use super::delivery::{BatchOutcome, Delivery};
 use super::memory::{Memory, Reservation};
 use super::node::NodeQueue;
@@ -36,6 +36,8 @@ struct LaneState {
     sealed: VecDeque<SealedBatch>,
     under_way: Vec<Arc<BatchOutcome>>,
     next_number: u64,
+    /// The size of the last batch, uncompressed.
+    usual_bytes: usize,
     /// No batch of this size was refused as too large yet.
     accepted_bytes: usize,
     route: Option<Route>,
@@ -87,6 +89,7 @@ impl Lane {
                 sealed: VecDeque::new(),
                 under_way: Vec::new(),
                 next_number: 0,
+                usual_bytes: 0,
                 accepted_bytes: usize::MAX,
                 route: None,
                 listed: false,
@@ -128,7 +131,7 @@ impl Lane {
             let after = open.size_after(timestamp, record);
             if after > batch_bytes {
                 full = state.seal();
-            } else if let Err(wanted) = open.make_room(after, memory, granted) {
+            } else if let Err(wanted) = open.make_room(after, settings, memory, granted) {
                 // What is there can leave, which is what frees memory.
                 return (Ok(Appended::WantsMemory(wanted)), [state.seal(), None]);
             } else {
@@ -163,7 +166,7 @@ impl Lane {
         let mut state = self.state();
         // It may have been given up meanwhile, with the producer.
         if let Some(batch) = state.sealed.iter_mut().rfind(|batch| batch.is(number)) {
-            batch.bytes = Some(bytes);
+            batch.set_bytes(bytes);
         }
     }
 
@@ -334,9 +337,12 @@ impl LaneState {
         granted: &mut Option<Reservation>,
     ) -> (Result<Appended, ProduceError>, Option<Unfinished>) {
         let number = self.next_number;
-        let opened = OpenBatch::with_record(
-            number, partition, record, timestamp, settings, memory, granted,
-        );
+        let room = Room {
+            memory,
+            granted,
+            usual_bytes: self.usual_bytes,
+        };
+        let opened = OpenBatch::with_record(number, partition, record, timestamp, settings, room);
         let (open, delivery) = match opened {
             Ok(opened) => opened,
             Err(NotOpened::WantsMemory(bytes)) => return (Ok(Appended::WantsMemory(bytes)), None),
@@ -362,7 +368,9 @@ impl LaneState {
 
     /// Closes the open batch. Its bytes come later.
     fn seal(&mut self) -> Option<Unfinished> {
-        let (sealed, unfinished) = self.open.take()?.seal();
+        let open = self.open.take()?;
+        self.usual_bytes = open.size();
+        let (sealed, unfinished) = open.seal();
         self.sealed.push_back(sealed);
         Some(unfinished)
     }

@@ -1,5 +1,6 @@
-//! `buffer.memory`: the bytes that records not yet acknowledged may take. Batches reserve it in steps as they fill, so
-//! that many half-empty batches do not use it up.
+//! `buffer.memory`: the bytes that records not yet acknowledged may take. Batches reserve what they allocate, in steps as
+//! they fill, so that many half-empty batches do not use it up. Two things come on top for the moment that they take: the
+//! copy when a batch grows, and the raw records while they are compressed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,17 @@ impl Reservation {
         self.bytes
     }
 
+    /// Holds at least `bytes`, if there is room for them.
+    pub(super) fn cover(&mut self, bytes: usize) {
+        let more = bytes.saturating_sub(self.bytes);
+        if let Ok(more) = u32::try_from(more)
+            && let Ok(permits) = self.free.try_acquire_many(more)
+        {
+            permits.forget();
+            self.bytes = self.bytes.max(bytes);
+        }
+    }
+
     /// Takes over what another one holds.
     pub(super) fn absorb(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
@@ -114,6 +126,19 @@ mod tests {
         first.absorb(memory.try_reserve(STEP_BYTES).unwrap());
         assert_eq!(memory.in_use(), 2 * STEP_BYTES);
         drop(first);
+        assert_eq!(memory.in_use(), 0);
+    }
+
+    #[test]
+    fn a_reservation_covers_more_only_if_there_is_room() {
+        let memory = Memory::new(2 * STEP_BYTES);
+        let mut held = memory.try_reserve(STEP_BYTES).unwrap();
+        held.cover(STEP_BYTES + 10);
+        assert_eq!(memory.in_use(), STEP_BYTES + 10);
+        held.cover(STEP_BYTES);
+        held.cover(2 * STEP_BYTES + 1);
+        assert_eq!(held.bytes(), STEP_BYTES + 10);
+        drop(held);
         assert_eq!(memory.in_use(), 0);
     }
 

@@ -86,6 +86,22 @@ impl BatchBuilder {
         }
     }
 
+    /// Makes room for a batch of `bytes` bytes and no more, so that appending up to there takes no
+    /// memory. What was appended before is copied if the room it has is smaller.
+    pub fn make_room(&mut self, bytes: usize) {
+        self.capacity_hint = bytes.clamp(BATCH_HEADER_BYTES, MAX_BATCH_BYTES);
+        if self.count > 0 && self.capacity_hint > self.buffer.capacity() {
+            let mut larger = BytesMut::with_capacity(self.capacity_hint);
+            larger.extend_from_slice(&self.buffer);
+            self.buffer = larger;
+        }
+    }
+
+    /// Bytes of memory that the records take, used or not.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Appends a record and returns its offset relative to the batch's first.
     ///
     /// # Errors
@@ -191,7 +207,8 @@ impl BatchBuilder {
                 let records = &self.buffer[BATCH_HEADER_BYTES..];
                 self.compressed.put_bytes(0, BATCH_HEADER_BYTES);
                 self.compressor.compress(records, &mut self.compressed);
-                self.compressed.split()
+                // Codecs ask for more room than they use, and the batch may have to wait.
+                BytesMut::from(&self.compressed[..])
             }
         };
         let header = self.header(batch.len(), producer);
