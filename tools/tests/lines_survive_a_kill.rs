@@ -45,10 +45,23 @@ fn every_acknowledged_line_is_read_back_where_it_was_acknowledged() {
     broker.run(&["topic", "create", "lines", "--partitions", "8"]);
 
     let mut producing = Running::start(broker.corelog(&["produce", "lines"]));
-    producing.feed_last(text(0..LINES).into_bytes());
+    let half = LINES / 2;
+    let go_on = producing.feed_in_two(text(0..half).into_bytes(), text(half..LINES).into_bytes());
     let mut acknowledged: Vec<String> = (0..1000).map(|_| producing.next_line()).collect();
-    // Most of the lines are still to come, or on their way.
+    // Lines of the first half are on their way. The second half is read while there is no broker: only the next one
+    // can acknowledge it.
     broker.kill();
+    go_on.send(()).unwrap();
+    acknowledged.extend(producing.lines_so_far());
+    assert!(
+        acknowledged.len() <= half,
+        "{} lines were acknowledged, of {half} that the broker can have seen",
+        acknowledged.len()
+    );
+    println!(
+        "{} lines were acknowledged before the kill",
+        acknowledged.len()
+    );
     broker.start_again();
     acknowledged.extend(producing.finish());
     assert_eq!(acknowledged.len(), LINES);

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::thread::{self, JoinHandle};
 
 /// A broker in its own process. Dropping it kills it.
@@ -95,17 +95,22 @@ fn spawn(data_dir: &Path, listen: SocketAddr) -> (Child, SocketAddr) {
 }
 
 /// The broker is another package's binary: cargo builds it next to this one where that was not done yet.
-fn broker_binary() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_corelog")).parent().unwrap();
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "corelog-broker"]);
-    build.args(["--bin", "corelog-broker"]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    build.arg("--target-dir").arg(folder.parent().unwrap());
-    assert!(build.status().unwrap().success(), "the broker is built");
-    folder.join("corelog-broker")
+fn broker_binary() -> &'static Path {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_BIN_EXE_corelog")).parent().unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        // With the whole workspace and a test, which is built already, the dependencies get the features that
+        // `cargo test --workspace` gave them, and nothing is compiled again for others.
+        build.args(["build", "--quiet", "--locked", "--workspace"]);
+        build.args(["--bin", "corelog-broker", "--test", "commands"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        build.arg("--target-dir").arg(folder.parent().unwrap());
+        assert!(build.status().unwrap().success(), "the broker is built");
+        folder.join("corelog-broker")
+    });
+    &BUILT
 }
 
 /// A `corelog` command under way, which prints as long as it runs.
@@ -151,6 +156,23 @@ impl Running {
         self.feeding = Some(thread::spawn(move || stdin.write_all(&bytes).unwrap()));
     }
 
+    /// Feeds its stdin in two parts from a thread, the second and last one once the sender says so.
+    pub(crate) fn feed_in_two(&mut self, first: Vec<u8>, last: Vec<u8>) -> mpsc::Sender<()> {
+        let (go_on, told) = mpsc::channel();
+        let mut stdin = self.stdin.take().unwrap();
+        self.feeding = Some(thread::spawn(move || {
+            stdin.write_all(&first).unwrap();
+            told.recv().unwrap();
+            stdin.write_all(&last).unwrap();
+        }));
+        go_on
+    }
+
+    /// The lines it has printed since the last ones taken.
+    pub(crate) fn lines_so_far(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// Waits for the next line it prints.
     pub(crate) fn next_line(&mut self) -> String {
         self.lines.recv().unwrap()
@@ -178,5 +200,13 @@ impl Running {
         let status = self.child.wait().unwrap();
         assert!(status.success(), "it ended with {status}");
         rest
+    }
+}
+
+impl Drop for Running {
+    /// After a failed test it may go on for minutes, trying to reach a broker that is gone.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
