@@ -50,6 +50,8 @@ struct State {
     generation: u64,
     target: Target,
     paused: bool,
+    /// `poll` keeps portions of it from a pause: no more are fetched until these are returned.
+    has_backlog: bool,
     /// The leader, once known.
     route: Option<Route>,
     last_fetched_epoch: Option<LeaderEpoch>,
@@ -125,6 +127,7 @@ impl Assignment {
                 generation: self.next_generation,
                 target: start.map_or(Target::NOWHERE, Target::Seeking),
                 paused: false,
+                has_backlog: false,
                 route: None,
                 last_fetched_epoch: None,
             });
@@ -150,6 +153,7 @@ impl Assignment {
         self.next_generation += 1;
         state.generation = self.next_generation;
         state.last_fetched_epoch = None;
+        state.has_backlog = false;
         state.target = match to {
             SeekTo::Offset(offset) => Target::At {
                 position: offset,
@@ -174,6 +178,13 @@ impl Assignment {
         self.partitions
             .get(partition)
             .is_some_and(|state| state.paused)
+    }
+
+    /// Notes whether `poll` keeps portions of a partition that was paused.
+    pub(super) fn set_backlog(&mut self, partition: &TopicPartition, has_backlog: bool) {
+        if let Some(state) = self.partitions.get_mut(partition) {
+            state.has_backlog = has_backlog;
+        }
     }
 
     /// True if a portion of this generation is still wanted.
@@ -363,6 +374,6 @@ impl Assignment {
 
 impl State {
     fn is_fetchable(&self) -> bool {
-        !self.paused && matches!(self.target, Target::At { .. })
+        !self.paused && !self.has_backlog && matches!(self.target, Target::At { .. })
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Portion {
 
 pub(super) enum Content {
     /// Whole batches, checked.
-    Batches { bytes: Bytes, hold: Hold },
+    Batches { bytes: Bytes, hold: Option<Hold> },
     /// The position is outside the log.
     OutOfRange(Offset),
     /// The log was cut back to this offset by a new leader.
@@ -47,6 +47,11 @@ impl FetchBuffer {
         self.portions().pop_front()
     }
 
+    /// Drops what is not wanted any more.
+    pub(super) fn retain(&self, wanted: impl Fn(&Portion) -> bool) {
+        self.portions().retain(wanted);
+    }
+
     /// Resolves once something may have arrived since the last time.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
@@ -57,10 +62,9 @@ impl FetchBuffer {
     }
 }
 
-/// The bytes that one fetcher may have in the buffer.
+/// The bytes that one fetcher has in the buffer, whatever it was fetching when they came.
 pub(super) struct Window {
     held: AtomicU64,
-    returned: AtomicU64,
     changed: Notify,
 }
 
@@ -68,7 +72,6 @@ impl Window {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             held: AtomicU64::new(0),
-            returned: AtomicU64::new(0),
             changed: Notify::new(),
         })
     }
@@ -86,14 +89,6 @@ impl Window {
         self.held.load(Ordering::Acquire)
     }
 
-    /// Bytes given back since the last call, if they are at least `least`.
-    pub(super) fn take_returned(&self, least: u64) -> Option<u64> {
-        if self.returned.load(Ordering::Acquire) < least {
-            return None;
-        }
-        Some(self.returned.swap(0, Ordering::AcqRel)).filter(|bytes| *bytes > 0)
-    }
-
     /// Resolves once bytes may have been given back since the last time.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
@@ -109,7 +104,6 @@ pub(super) struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.window.held.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.window.returned.fetch_add(self.bytes, Ordering::AcqRel);
         self.window.changed.notify_one();
     }
 }

@@ -39,6 +39,8 @@ enum Stop {
 /// Runs until the consumer is closed.
 pub(super) async fn run(node: Node, shared: Arc<Shared>) {
     let mut changes = shared.watch_changes();
+    // One for all that this task ever fetches: what came before a change is still in memory after it.
+    let window = Window::new();
     loop {
         changes.borrow_and_update();
         let targets = shared.assignment().targets(node);
@@ -52,7 +54,7 @@ pub(super) async fn run(node: Node, shared: Arc<Shared>) {
             shared: &shared,
             node,
             targets,
-            window: Window::new(),
+            window: Arc::clone(&window),
         };
         let version = shared.cluster.image().version;
         let stop = match shared.cluster.node(node).await {
@@ -157,16 +159,28 @@ impl Work<'_> {
         }
     }
 
-    /// Lets the broker push, and grants it credit as portions are polled.
+    /// Lets the broker push, and grants it credit as portions are polled: what it may still push and what waits in the
+    /// buffer are together the window.
     async fn subscribe(
         &mut self,
         connection: &Connection,
         changes: &mut watch::Receiver<u64>,
     ) -> Stop {
         let settings = &self.shared.settings;
-        let credit_bytes = self.window_bytes();
+        let window_bytes = as_signed(self.window_bytes());
+        let least_grant = (window_bytes / 4).max(1);
+        let mut credit = loop {
+            let room = window_bytes - as_signed(self.window.held());
+            if room >= least_grant {
+                break room;
+            }
+            tokio::select! {
+                () = self.window.changed() => {}
+                () = self.changed(changes) => return Stop::Changed,
+            }
+        };
         let request = SubscribeRequest {
-            credit_bytes,
+            credit_bytes: credit.unsigned_abs(),
             max_push_bytes: settings.max_partition_fetch_bytes,
             isolation: settings.isolation,
             partitions: self.partitions(),
@@ -183,10 +197,12 @@ impl Work<'_> {
             let pushed = tokio::select! {
                 pushed = tokio::time::timeout(quiet, subscription.next()) => pushed,
                 () = self.window.changed() => {
-                    if let Some(bytes) = self.window.take_returned(credit_bytes / 4)
-                        && let Err(error) = subscription.grant(bytes)
-                    {
-                        return Stop::Failed(error.into());
+                    let room = window_bytes - as_signed(self.window.held()) - credit;
+                    if room >= least_grant {
+                        if let Err(error) = subscription.grant(room.unsigned_abs()) {
+                            return Stop::Failed(error.into());
+                        }
+                        credit += room;
                     }
                     continue;
                 }
@@ -198,7 +214,11 @@ impl Work<'_> {
                 }
             };
             let result = match pushed {
-                Ok(Ok(frame)) => self.take(connection, ApiKey::Subscribe, &frame),
+                Ok(Ok(frame)) => {
+                    // The last push may exceed the credit by a part: a batch is never split.
+                    credit -= as_signed(frame.payload.len() as u64);
+                    self.take(connection, ApiKey::Subscribe, &frame)
+                }
                 Ok(Err(error)) => Err(error.into()),
                 // Silence may be an idle partition or a broker that is gone without a word: ask.
                 Err(_elapsed) => connection.call(&ApiVersionsRequest {}).await.map(drop),
@@ -267,7 +287,7 @@ impl Work<'_> {
                 partition: target.partition.clone(),
                 generation: target.generation,
                 content: Content::Batches {
-                    hold: self.window.hold(bytes.len()),
+                    hold: Some(self.window.hold(bytes.len())),
                     bytes: bytes.slice(..checked.bytes),
                 },
             });
@@ -282,6 +302,10 @@ impl Work<'_> {
             shared.changed();
         }
     }
+}
+
+fn as_signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// How far a portion is sound.

@@ -88,6 +88,7 @@ impl Consumer {
         self.check_exist(partitions).await?;
         let start = poll::start_of(self.shared.settings.auto_offset_reset);
         let new = self.shared.assignment().assign(partitions, start);
+        self.poller.drop_stale(&self.shared);
         if start.is_none() {
             for (partition, generation) in new {
                 poll::report_no_position(&self.shared, partition, generation);
@@ -161,7 +162,9 @@ impl Consumer {
         partition: &TopicPartition,
         to: SeekTo,
     ) -> Result<(), ConsumeError> {
-        self.change(partition, |assignment| assignment.seek(partition, to))
+        self.change(partition, |assignment| assignment.seek(partition, to))?;
+        self.poller.drop_stale(&self.shared);
+        Ok(())
     }
 
     /// Stops fetching a partition and returning its records, until [`resume`](Self::resume).

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use corelog_protocol::Offset;
 use corelog_protocol::record::BatchView;
 
-use super::assignment::SeekTo;
+use super::assignment::{Assignment, SeekTo};
 use super::batch::{ConsumerBatch, decode_records};
 use super::buffer::{Content, Hold, Portion};
 use super::coordinator::fail;
@@ -20,10 +20,18 @@ use crate::record::{ConsumerRecord, TopicPartition};
 #[derive(Default)]
 pub(super) struct Poller {
     open: Option<OpenPortion>,
-    /// Portions of partitions that were paused after they were fetched.
-    aside: VecDeque<OpenPortion>,
+    /// What came of partitions that are paused, in order within each. It gives its memory back to its fetcher's window, so
+    /// that the other partitions go on; the assignment keeps the fetchers from adding to it before it is returned.
+    aside: VecDeque<Next>,
     /// Met after records that had to be returned first.
     held_error: Option<ConsumeError>,
+}
+
+/// What is to be polled next of one partition.
+enum Next {
+    /// A portion of which something was returned.
+    Begun(OpenPortion),
+    Fresh(Portion),
 }
 
 /// A portion being polled.
@@ -40,10 +48,22 @@ struct OpenPortion {
     position: Option<Offset>,
     /// Where it stands once `records` is empty.
     batch_end: Option<Offset>,
-    _hold: Hold,
+    /// None if it was set aside.
+    hold: Option<Hold>,
 }
 
 impl Poller {
+    /// Drops what was fetched before a seek, or of partitions that are not assigned any more.
+    pub(super) fn drop_stale(&mut self, shared: &Shared) {
+        let assignment = shared.assignment();
+        self.aside.retain(|next| next.is_current(&assignment));
+        shared
+            .buffer
+            .retain(|portion| assignment.is_current(&portion.partition, portion.generation));
+        self.open
+            .take_if(|open| !assignment.is_current(&open.partition, open.generation));
+    }
+
     /// Appends up to `limit` records to `records`, from what is in the buffer.
     pub(super) fn take_records(
         &mut self,
@@ -114,52 +134,24 @@ impl Poller {
 
     /// Makes sure that a portion which may be polled is open; false if there is none.
     fn open_next(&mut self, shared: &Shared) -> Result<bool, ConsumeError> {
-        if let Some(portion) = self.open.take() {
-            let assignment = shared.assignment();
-            if assignment.is_current(&portion.partition, portion.generation) {
-                if assignment.is_paused(&portion.partition) {
-                    self.aside.push_back(portion);
-                } else {
+        while let Some(next) = self.next(shared) {
+            let portion = match next {
+                Next::Begun(portion) => {
                     self.open = Some(portion);
                     return Ok(true);
                 }
-            }
-        }
-        if !self.aside.is_empty() {
-            let assignment = shared.assignment();
-            self.aside
-                .retain(|portion| assignment.is_current(&portion.partition, portion.generation));
-            let resumed = self
-                .aside
-                .iter()
-                .position(|portion| !assignment.is_paused(&portion.partition));
-            if let Some(position) = resumed {
-                self.open = self.aside.remove(position);
-                return Ok(true);
-            }
-        }
-        while let Some(portion) = shared.buffer.pop() {
+                Next::Fresh(portion) => portion,
+            };
             let Portion {
                 partition,
                 generation,
                 content,
             } = portion;
-            let paused = {
-                let assignment = shared.assignment();
-                if !assignment.is_current(&partition, generation) {
-                    continue;
-                }
-                assignment.is_paused(&partition)
-            };
             match content {
                 Content::Batches { bytes, hold } => {
                     let portion = OpenPortion::new(shared, partition, generation, bytes, hold);
-                    if paused {
-                        self.aside.push_back(portion);
-                    } else {
-                        self.open = Some(portion);
-                        return Ok(true);
-                    }
+                    self.open = Some(portion);
+                    return Ok(true);
                 }
                 Content::OutOfRange(offset) => {
                     let error = ConsumeError::OffsetOutOfRange {
@@ -182,6 +174,86 @@ impl Poller {
         }
         Ok(false)
     }
+
+    /// The next of the partitions that are not paused: the portion being polled, then what was set aside, then what is in
+    /// the buffer. Of those that are paused it sets everything aside on the way, errors and resets too: acting on them
+    /// would overtake the records before them.
+    fn next(&mut self, shared: &Shared) -> Option<Next> {
+        if let Some(portion) = self.open.take() {
+            let next = Next::Begun(portion);
+            let mut assignment = shared.assignment();
+            if next.is_current(&assignment) {
+                if !assignment.is_paused(next.partition()) {
+                    return Some(next);
+                }
+                assignment.set_backlog(next.partition(), true);
+                // It came before whatever else was set aside of its partition.
+                self.aside.push_front(next.without_hold());
+            }
+        }
+        if !self.aside.is_empty() {
+            let mut assignment = shared.assignment();
+            self.aside.retain(|next| next.is_current(&assignment));
+            let resumed = self
+                .aside
+                .iter()
+                .position(|next| !assignment.is_paused(next.partition()));
+            if let Some(next) = resumed.and_then(|position| self.aside.remove(position)) {
+                let last = self
+                    .aside
+                    .iter()
+                    .all(|other| other.partition() != next.partition());
+                if last {
+                    assignment.set_backlog(next.partition(), false);
+                    drop(assignment);
+                    shared.changed();
+                }
+                return Some(next);
+            }
+        }
+        while let Some(portion) = shared.buffer.pop() {
+            let next = Next::Fresh(portion);
+            let mut assignment = shared.assignment();
+            if !next.is_current(&assignment) {
+                continue;
+            }
+            if !assignment.is_paused(next.partition()) {
+                return Some(next);
+            }
+            assignment.set_backlog(next.partition(), true);
+            self.aside.push_back(next.without_hold());
+        }
+        None
+    }
+}
+
+impl Next {
+    fn partition(&self) -> &TopicPartition {
+        match self {
+            Self::Begun(portion) => &portion.partition,
+            Self::Fresh(portion) => &portion.partition,
+        }
+    }
+
+    fn is_current(&self, assignment: &Assignment) -> bool {
+        let generation = match self {
+            Self::Begun(portion) => portion.generation,
+            Self::Fresh(portion) => portion.generation,
+        };
+        assignment.is_current(self.partition(), generation)
+    }
+
+    fn without_hold(mut self) -> Self {
+        match &mut self {
+            Self::Begun(portion) => portion.hold = None,
+            Self::Fresh(portion) => {
+                if let Content::Batches { hold, .. } = &mut portion.content {
+                    *hold = None;
+                }
+            }
+        }
+        self
+    }
 }
 
 impl OpenPortion {
@@ -190,7 +262,7 @@ impl OpenPortion {
         partition: TopicPartition,
         generation: u64,
         bytes: Bytes,
-        hold: Hold,
+        hold: Option<Hold>,
     ) -> Self {
         let position = shared.assignment().position(&partition);
         Self {
@@ -201,7 +273,7 @@ impl OpenPortion {
             batch: Bytes::new(),
             position,
             batch_end: None,
-            _hold: hold,
+            hold,
         }
     }
 

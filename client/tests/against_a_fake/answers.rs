@@ -160,6 +160,7 @@ pub(crate) async fn fetch(frame: &Frame, outlet: &Outlet, shared: &Shared) {
         let enough = payload.len() >= usize::try_from(request.min_bytes).unwrap();
         let over = tokio::time::Instant::now() >= deadline;
         if enough || urgent || over {
+            shared.state().seen.read += payload.len();
             outlet.reply(frame, &response, payload);
             return;
         }
@@ -192,6 +193,7 @@ pub(crate) async fn push(
             moved = true;
             pushed += payload.len() as u64;
             shared.state().seen.pushed = pushed;
+            shared.state().seen.read += payload.len();
             let next = corelog_protocol::record::split_batches(&payload)
                 .filter_map(Result::ok)
                 .last()

@@ -9,7 +9,7 @@ use corelog_client::{
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, pin_mut};
 
-use crate::fake::FakeBroker;
+use crate::fake::{FakeBroker, State};
 
 const LONG: Duration = Duration::from_secs(20);
 const MODES: [&str; 2] = ["fetch", "subscribe"];
@@ -352,6 +352,91 @@ async fn a_subscription_grants_credit_only_for_what_was_polled() {
 }
 
 #[tokio::test]
+async fn an_assignment_that_keeps_changing_does_not_fetch_more_than_its_window() {
+    for mode in MODES {
+        // Partitions 0 and 2 are led by the same shard.
+        let broker = FakeBroker::start(&[("orders", 3)]).await;
+        fill(&broker, 0, 0..2000).await;
+        let config = config(&broker, mode)
+            .set("fetch.max.bytes", 4096)
+            .set("max.partition.fetch.bytes", 1024);
+        let mut consumer = Consumer::new(&config).await.unwrap();
+        let both = [partition(0), partition(2)];
+        consumer.assign(&both).await.unwrap();
+        broker.until(|state| state.seen.read >= 4096).await;
+        // It may be on its way: the ends are asked for behind it.
+        consumer.end_offsets(&both).await.unwrap();
+        for _ in 0..4 {
+            for change in [Consumer::pause, Consumer::resume] {
+                change(&mut consumer, &both[1]).unwrap();
+                let more = broker.until(|state| state.seen.read >= 3 * 4096);
+                let more = tokio::time::timeout(Duration::from_millis(20), more).await;
+                assert!(more.is_err(), "{mode}: nothing was polled");
+            }
+        }
+        let records = poll(&mut consumer, 2000).await;
+        assert_eq!(values(&records), (0..2000).collect::<Vec<i64>>(), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_paused_partition_does_not_keep_its_neighbours_from_being_fetched() {
+    for mode in MODES {
+        let broker = FakeBroker::start(&[("orders", 3)]).await;
+        fill(&broker, 0, 0..2000).await;
+        let config = config(&broker, mode)
+            .set("fetch.max.bytes", 4096)
+            .set("max.partition.fetch.bytes", 1024)
+            .set("max.poll.records", 5);
+        let mut consumer = Consumer::new(&config).await.unwrap();
+        let both = [partition(0), partition(2)];
+        consumer.assign(&both).await.unwrap();
+        broker.until(|state| state.seen.read >= 4096).await;
+        let first = values(&poll(&mut consumer, 5).await);
+        assert_eq!(first, [0, 1, 2, 3, 4]);
+        consumer.pause(&both[0]).unwrap();
+        fill(&broker, 2, 0..100).await;
+        let others = poll(&mut consumer, 100).await;
+        assert!(others.iter().all(|record| record.partition.get() == 2));
+        // What was set aside comes in its order, also after a second pause in the middle of it.
+        consumer.resume(&both[0]).unwrap();
+        let mut rest = values(&poll(&mut consumer, 5).await);
+        consumer.pause(&both[0]).unwrap();
+        let none = consumer.poll(Duration::from_millis(20)).await.unwrap();
+        assert!(none.is_empty());
+        consumer.resume(&both[0]).unwrap();
+        rest.extend(values(&poll(&mut consumer, 1990).await));
+        assert_eq!(rest, (5..2000).collect::<Vec<i64>>(), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_waits_for_the_unread_records_of_a_paused_partition() {
+    for mode in MODES {
+        let broker = FakeBroker::start(&[("orders", 1)]).await;
+        fill(&broker, 0, 0..20).await;
+        let config = config(&broker, mode).set("max.poll.records", 5);
+        let mut consumer = Consumer::new(&config).await.unwrap();
+        consumer.assign(&[partition(0)]).await.unwrap();
+        let first = values(&poll(&mut consumer, 5).await);
+        assert_eq!(first, (0..5).collect::<Vec<i64>>());
+        broker.change(|state| state.script.fetch_errors = [ErrorCode::OffsetOutOfRange].into());
+        broker
+            .until(|state| state.script.fetch_errors.is_empty())
+            .await;
+        // The answer is on its way: the ends are asked for behind it.
+        consumer.end_offsets(&[partition(0)]).await.unwrap();
+        consumer.pause(&partition(0)).unwrap();
+        let none = consumer.poll(Duration::from_millis(50)).await.unwrap();
+        assert!(none.is_empty(), "{mode}");
+        consumer.resume(&partition(0)).unwrap();
+        let rest = values(&poll(&mut consumer, 20).await);
+        assert_eq!(rest[..15], (5..20).collect::<Vec<i64>>(), "{mode}");
+        assert_eq!(rest[15], 0, "{mode}: the reset comes after them");
+    }
+}
+
+#[tokio::test]
 async fn a_broker_that_pushes_beyond_its_credit_is_left() {
     let broker = FakeBroker::start(&[("orders", 1)]).await;
     fill(&broker, 0, 0..2000).await;
@@ -359,12 +444,16 @@ async fn a_broker_that_pushes_beyond_its_credit_is_left() {
     let config = config(&broker, "subscribe")
         .set("fetch.max.bytes", 4096)
         .set("max.partition.fetch.bytes", 1024);
+    let to_shards = |state: &State| state.seen.hellos.iter().flatten().count();
+    let before = to_shards(&broker.state());
     let mut consumer = Consumer::new(&config).await.unwrap();
     consumer.assign(&[partition(0)]).await.unwrap();
-    broker.until(|state| state.seen.subscribes >= 2).await;
+    // The second connection comes at once; it is used when there is room again.
+    broker.until(|state| to_shards(state) >= before + 2).await;
     broker.change(|state| state.script.ignore_credit = false);
     let records = poll(&mut consumer, 2000).await;
     assert_eq!(values(&records), (0..2000).collect::<Vec<i64>>());
+    assert!(broker.state().seen.subscribes >= 2);
 }
 
 #[tokio::test]

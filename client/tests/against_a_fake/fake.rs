@@ -88,6 +88,8 @@ pub(crate) struct Seen {
     pub(crate) subscribes: usize,
     pub(crate) credit_granted: u64,
     pub(crate) pushed: u64,
+    /// Bytes of all answers to fetches and of all pushes.
+    pub(crate) read: usize,
 }
 
 impl FakeBroker {
