@@ -98,10 +98,8 @@ impl Producer {
         let settings = ProducerSettings::read(config)?;
         let cluster = Cluster::connect(settings.connection.clone(), settings.max_block).await?;
         let shared = Arc::new(Shared::new(settings, cluster));
-        let clock = tokio::spawn(clock::run(Arc::clone(&shared)));
-        shared.keep_task(clock.abort_handle());
-        let router = tokio::spawn(router::run(Arc::clone(&shared)));
-        shared.keep_task(router.abort_handle());
+        shared.keep_task(shared.spawn(clock::run(Arc::clone(&shared))));
+        shared.keep_task(shared.spawn(router::run(Arc::clone(&shared))));
         Ok(Self {
             handle: Arc::new(Handle { shared }),
         })

@@ -261,11 +261,11 @@ pub(super) fn timeout(lane: &Lane, batch: &SealedBatch, failure: Option<String>)
 
 /// Lists a lane once its wait is over.
 fn list_later(lane: Arc<Lane>, wait: Duration, shared: &Arc<Shared>) {
-    let shared = Arc::downgrade(shared);
+    let later = Arc::downgrade(shared);
     let at = Instant::now() + wait;
-    tokio::spawn(async move {
+    shared.spawn(async move {
         tokio::time::sleep_until(at).await;
-        if let Some(shared) = shared.upgrade() {
+        if let Some(shared) = later.upgrade() {
             shared.list(&lane);
         }
     });

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use corelog_protocol::PartitionIndex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     /// Lanes with something to send and no leader to send it to.
     leaderless: Mutex<Vec<Arc<Lane>>>,
     pub(super) metadata_wanted: Notify,
+    /// The runtime of `Producer::new`: a task started during a caller's `send` must not end with that caller's runtime.
+    runtime: Handle,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -66,6 +69,7 @@ pub(super) struct Counters {
 }
 
 impl Shared {
+    /// Its tasks run on the runtime of this call.
     pub(super) fn new(settings: ProducerSettings, cluster: Arc<Cluster>) -> Self {
         Self {
             memory: Memory::new(settings.buffer_bytes),
@@ -79,6 +83,7 @@ impl Shared {
             nodes: Mutex::new(HashMap::new()),
             leaderless: Mutex::new(Vec::new()),
             metadata_wanted: Notify::new(),
+            runtime: Handle::current(),
             tasks: Mutex::new(Vec::new()),
         }
     }
@@ -189,10 +194,13 @@ impl Shared {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(nodes.entry(node).or_insert_with(|| {
             let queue = Arc::new(NodeQueue::new(node));
-            let task = tokio::spawn(node::run(Arc::clone(&queue), Arc::clone(self)));
-            self.keep_task(task.abort_handle());
+            self.keep_task(self.spawn(node::run(Arc::clone(&queue), Arc::clone(self))));
             queue
         }))
+    }
+
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.runtime.spawn(task).abort_handle()
     }
 
     pub(super) fn keep_task(&self, task: AbortHandle) {

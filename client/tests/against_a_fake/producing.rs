@@ -312,3 +312,26 @@ async fn a_records_own_time_is_kept() {
     let records = state.topics["orders"].partitions[0].records();
     assert_eq!(records[0].1, Timestamp::new(1234));
 }
+
+#[tokio::test]
+async fn a_caller_whose_runtime_ends_takes_none_of_the_producers_tasks_with_it() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let config = broker.config().set("request.timeout.ms", 500);
+    let config = config.set("delivery.timeout.ms", 2000);
+    let producer = Producer::new(&config).await.unwrap();
+    let caller = {
+        let producer = producer.clone();
+        // The first to send starts the task of the partition's node.
+        tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            drop(runtime.block_on(send_all(&producer, "orders", &numbered(1))));
+        })
+    };
+    caller.await.unwrap();
+    let deliveries = send_all(&producer, "orders", &numbered(1)).await;
+    try_join_all(deliveries).await.unwrap();
+    assert_eq!(broker.values("orders", 0).len(), 2);
+}
