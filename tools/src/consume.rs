@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use corelog_client::{Admin, Consumer, ConsumerRecord, Offset, PartitionIndex, TopicPartition};
+use corelog_client::{
+    Admin, ClientConfig, Consumer, ConsumerRecord, Offset, PartitionIndex, TopicPartition,
+};
 use serde::Serialize;
 
 use crate::args::{ConsumeArguments, Format, Global};
@@ -31,7 +33,7 @@ async fn consume(arguments: &ConsumeArguments, global: &Global) -> anyhow::Resul
         ("default.api.timeout.ms", "30000".to_owned()),
     ]);
     // First: it gives up sooner than the consumer, which also waits for a broker that restarts.
-    let partitions = partitions(arguments, global).await?;
+    let partitions = partitions(arguments, &config).await?;
     let mut consumer = Consumer::new(&config).await?;
     consumer.assign(&partitions).await?;
     for partition in &partitions {
@@ -64,11 +66,11 @@ async fn consume(arguments: &ConsumeArguments, global: &Global) -> anyhow::Resul
 /// The partitions asked for, or all of the topic.
 async fn partitions(
     arguments: &ConsumeArguments,
-    global: &Global,
+    config: &ClientConfig,
 ) -> anyhow::Result<Vec<TopicPartition>> {
     let indexes: Vec<PartitionIndex> = if arguments.partition.is_empty() {
-        let config = corelog_client::ClientConfig::new()
-            .set("bootstrap.servers", &global.brokers)
+        let config = config
+            .of_connections()
             .set("default.api.timeout.ms", 10_000);
         let admin = Admin::new(&config).await?;
         let described = admin.describe_topics(&[&arguments.topic]).await?;

@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: &ProduceArguments, global: &Global) -> anyhow
         ("request.timeout.ms", "10000".to_owned()),
     ]);
     let producer = tokio::select! {
-        producer = open(arguments, global, &config) => producer?,
+        producer = open(arguments, &config) => producer?,
         () = interrupt.came() => return Ok(ExitCode::from(1)),
     };
     let mut lines = read_stdin().context("cannot read stdin")?;
@@ -88,13 +88,9 @@ async fn finish(producer: &Producer, sent: &mut Acknowledgements) -> anyhow::Res
 
 /// Looks for a broker and for the topic first: the producer would wait for either for as long as for a
 /// broker that restarts.
-async fn open(
-    arguments: &ProduceArguments,
-    global: &Global,
-    config: &ClientConfig,
-) -> anyhow::Result<Producer> {
-    let admin_config = ClientConfig::new()
-        .set("bootstrap.servers", &global.brokers)
+async fn open(arguments: &ProduceArguments, config: &ClientConfig) -> anyhow::Result<Producer> {
+    let admin_config = config
+        .of_connections()
         .set("default.api.timeout.ms", 10_000);
     let admin = Admin::new(&admin_config).await?;
     for described in admin.describe_topics(&[&arguments.topic]).await? {

@@ -21,6 +21,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The names asked for so far.
+    pub(super) fn into_names(self) -> Vec<&'static str> {
+        self.known
+    }
+
     /// The text given for a name, if any.
     pub(super) fn text(&mut self, name: &'static str) -> Option<&'a str> {
         self.known.push(name);

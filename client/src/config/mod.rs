@@ -52,6 +52,15 @@ impl ClientConfig {
         self.settings.get(name).map(String::as_str)
     }
 
+    /// Only the settings that every kind of client has, those of its connections: for a second client beside the first.
+    #[must_use]
+    pub fn of_connections(&self) -> Self {
+        let names = ConnectionSettings::names();
+        let mut settings = self.settings.clone();
+        settings.retain(|name, _| names.contains(&name.as_str()));
+        Self { settings }
+    }
+
     /// All names and texts given, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.settings

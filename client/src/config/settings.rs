@@ -61,6 +61,14 @@ pub(crate) struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
+    /// The names of these settings.
+    pub(super) fn names() -> Vec<&'static str> {
+        let config = ClientConfig::new().set("bootstrap.servers", "localhost:9190");
+        let mut keys = Keys::of(&config);
+        Self::read(&mut keys).expect("every other setting has its default");
+        keys.into_names()
+    }
+
     fn read(keys: &mut Keys<'_>) -> Result<Self, ConfigError> {
         let servers = keys.text("bootstrap.servers").unwrap_or_default();
         let bootstrap_servers = parse_servers(servers)?;

@@ -87,3 +87,24 @@ fn a_first_backoff_above_the_maximum_is_constant() {
         Duration::from_secs(1)
     );
 }
+
+#[test]
+fn the_settings_of_connections_suit_every_kind_of_client() {
+    let producer = config()
+        .set("client.id", "me")
+        .set("retry.backoff.ms", 7)
+        .set("linger.ms", 5)
+        .set("acks", "all");
+    let shared = producer.of_connections();
+    let settings = AdminSettings::read(&shared).unwrap();
+    assert_eq!(settings.connection.client_id, "me");
+    assert_eq!(
+        settings.connection.retry_backoff.first,
+        Duration::from_millis(7)
+    );
+    assert_eq!(
+        shared.get("bootstrap.servers"),
+        producer.get("bootstrap.servers")
+    );
+    assert_eq!((shared.get("linger.ms"), shared.get("acks")), (None, None));
+}
