@@ -7,7 +7,7 @@ use super::super::store::BrokerStart;
 use super::*;
 use crate::config::{ByteSize, TopicConfig};
 use crate::runtime::sim::{Fault, Operation};
-use crate::runtime::{SimulatedDisk, Simulator, Storage, yield_now};
+use crate::runtime::{SimulatedDisk, Simulator, Storage, oneshot, yield_now};
 use corelog_protocol::BrokerId;
 
 const RULES: Rules = Rules {
@@ -49,6 +49,21 @@ fn create(name: &str) -> Command {
     }
 }
 
+/// A `publish` for [`start`], and the offset of the first image it is given.
+fn first_published() -> (
+    impl Fn(Arc<MetadataImage>) + 'static,
+    oneshot::Receiver<i64>,
+) {
+    let (sender, first) = oneshot::channel();
+    let sender = Cell::new(Some(sender));
+    let publish = move |image: Arc<MetadataImage>| {
+        if let Some(sender) = sender.take() {
+            let _ = sender.send(image.offset);
+        }
+    };
+    (publish, first)
+}
+
 fn is_created(outcome: Result<Outcome, ControllerError>) -> bool {
     matches!(outcome, Ok(Outcome::CreateTopics(topics)) if topics[0].is_ok())
 }
@@ -58,11 +73,7 @@ fn a_command_is_answered_when_every_shard_has_applied_it() {
     let mut simulator = Simulator::new(1);
     let disk = simulator.disk();
     simulator.run(async {
-        let published = Rc::new(Cell::new(-1));
-        let publish = {
-            let published = Rc::clone(&published);
-            move |image: Arc<MetadataImage>| published.set(image.offset)
-        };
+        let (publish, published) = first_published();
         let controller = start(&disk, 2, publish).await;
         let answered = Rc::new(Cell::new(false));
         let command = spawn({
@@ -73,10 +84,7 @@ fn a_command_is_answered_when_every_shard_has_applied_it() {
                 outcome
             }
         });
-        while published.get() < 0 {
-            crate::runtime::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        let offset = published.get();
+        let offset = published.await.unwrap();
         controller.applied(ShardId::new(0), offset);
         for _ in 0..100 {
             yield_now().await;
@@ -126,12 +134,13 @@ fn a_stop_answers_those_who_wait() {
     let mut simulator = Simulator::new(3);
     let disk = simulator.disk();
     simulator.run(async {
-        let controller = start(&disk, 2, |_| {}).await;
+        let (publish, published) = first_published();
+        let controller = start(&disk, 2, publish).await;
         let waiting = spawn({
             let controller = controller.clone();
             async move { controller.execute(create("orders")).await }
         });
-        crate::runtime::sleep(std::time::Duration::from_secs(1)).await;
+        published.await.unwrap();
         controller.close().await.unwrap();
         assert_eq!(waiting.await, Err(ControllerError::Stopping));
         let late = controller.execute(create("late")).await;

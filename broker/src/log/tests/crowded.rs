@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use corelog_protocol::{Durability, PartitionIndex, TopicId};
 use rand::rngs::StdRng;
@@ -14,7 +13,7 @@ use super::model::Model;
 use super::rig::{EPOCH, batch, small_options, start, storage};
 use crate::log::{AppendError, LogConfig, LogOptions, PartitionLog, TopicPartition};
 use crate::runtime::sim::{Fault, Operation};
-use crate::runtime::{Simulator, sleep, spawn};
+use crate::runtime::{Simulator, spawn};
 
 const SEEDS: u64 = 60;
 const APPENDS: usize = 120;
@@ -46,6 +45,12 @@ fn values(random: &mut StdRng, large: bool) -> Vec<Vec<u8>> {
         .collect()
 }
 
+async fn synced(log: &PartitionLog) {
+    while log.end_offset_at(Durability::Sync) < log.log_end_offset() {
+        log.changed().await;
+    }
+}
+
 async fn append_all(log: &PartitionLog, random: &mut StdRng, large_percent: u32) -> Model {
     let mut model = Model::default();
     for _ in 0..APPENDS {
@@ -57,12 +62,10 @@ async fn append_all(log: &PartitionLog, random: &mut StdRng, large_percent: u32)
             .await
             .unwrap();
         if random.random_range(0..8) == 0 {
-            sleep(Duration::from_micros(random.random_range(1..2000))).await;
+            synced(log).await;
         }
     }
-    while log.end_offset_at(Durability::Sync) < log.log_end_offset() {
-        log.changed().await;
-    }
+    synced(log).await;
     model.acknowledged = model.sent.len();
     model
 }
@@ -148,9 +151,7 @@ fn a_deletion_beside_a_checkpoint_harms_neither_the_shard_nor_the_successor() {
                         .unwrap();
                 }
                 if random.random_range(0..2) == 0 {
-                    while log.end_offset_at(Durability::Sync) < log.log_end_offset() {
-                        log.changed().await;
-                    }
+                    synced(&log).await;
                     model.acknowledged = model.sent.len();
                     model.check(&log, &format!("seed {seed}")).await.unwrap();
                 }
@@ -199,9 +200,7 @@ fn a_disk_that_fills_at_the_end_of_a_segment_leaves_the_log_as_it_was() {
                     Err(error) => panic!("seed {seed}: {error}"),
                 }
             }
-            while log.end_offset_at(Durability::Sync) < log.log_end_offset() {
-                log.changed().await;
-            }
+            synced(log).await;
             model.acknowledged = model.sent.len();
             rig.shard.close().await.unwrap();
             let again = start(disk.clone(), crowded_options(), &configs).await;
