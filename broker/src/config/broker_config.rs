@@ -223,6 +223,11 @@ impl BrokerConfig {
                 ),
             });
         }
+        self.topic_defaults
+            .check_defaults()
+            .map_err(|found| ConfigError::Contradiction {
+                what: found.to_string(),
+            })?;
         self.not_above(
             ("message.max.bytes", self.topic_defaults.max_message_bytes),
             ("socket.request.max.bytes", self.socket_request_max_bytes),

@@ -37,6 +37,12 @@ const TOPICS: &str = "
 
 A topic's own settings, with Kafka's names. The broker setting beside each one gives topics that do
 not set it their default; it has the same range.
+
+Values that exclude each other are refused when one of them is set: `segment.bytes` below
+`max.message.bytes`, `min.compaction.lag.ms` above `max.compaction.lag.ms`, and `retention.ms` or
+`retention.bytes` on a topic whose `cleanup.policy` is `compact` alone. The broker's settings behind
+the first two must agree as well. A topic that an older version let contradict itself is served all
+the same.
 ";
 
 /// The whole page.

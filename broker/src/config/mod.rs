@@ -7,6 +7,7 @@
 mod allowed;
 mod broker_config;
 mod byte_size;
+mod contradiction;
 mod cores;
 #[cfg(test)]
 mod document;
@@ -23,6 +24,7 @@ pub use allowed::Allowed;
 pub use broker_config::BrokerConfig;
 pub(crate) use broker_config::is_cluster_id;
 pub use byte_size::ByteSize;
+pub use contradiction::Contradiction;
 pub use cores::{Cores, CoresError};
 pub use layers::{ConfigError, ConfigLayers, Origin};
 pub use listen_address::ListenAddress;

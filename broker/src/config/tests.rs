@@ -163,7 +163,7 @@ fn later_layers_win() {
             r#"
             data.dir = "/a"
             listen = "127.0.0.1:1"
-            log.segment.bytes = "1 MiB"
+            log.segment.bytes = "2 MiB"
             cores = [0, 1]
             [log.retention]
             ms = "3d"
@@ -185,7 +185,7 @@ fn later_layers_win() {
     assert_eq!(config.data_dir, Path::new("/b"));
     assert_eq!(config.listen, ListenAddress::new("127.0.0.1", 3));
     assert_eq!(config.cores, Cores::List(vec![0, 1]));
-    assert_eq!(config.topic_defaults.segment_bytes, ByteSize::mib(1));
+    assert_eq!(config.topic_defaults.segment_bytes, ByteSize::mib(2));
     assert_eq!(
         config.topic_defaults.retention_ms,
         Some(Duration::from_secs(3 * 86_400))
@@ -253,6 +253,105 @@ fn settings_that_contradict_each_other_are_refused() {
     let refused = config.validate().unwrap_err().to_string();
     assert!(refused.contains("`journal.files`"), "{refused}");
     assert!(broker_with("cluster.id", "a b").is_err());
+}
+
+/// Sets `explicit` on a topic, of which `changed` just now, and returns the refusal.
+fn disagreement(explicit: &[(&str, &str)], changed: &[&str]) -> Option<String> {
+    let explicit: BTreeMap<String, String> = explicit
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let config = TopicConfig::default().with_explicit(&explicit).unwrap();
+    let checked = config.check_agreement(&explicit, |name| changed.contains(&name));
+    checked.err().map(|found| found.to_string())
+}
+
+#[test]
+fn a_segment_smaller_than_a_batch_is_refused_in_terms_of_what_was_set() {
+    let small_segment = [("segment.bytes", "65536")];
+    assert_eq!(
+        disagreement(&small_segment, &["segment.bytes"]).unwrap(),
+        "`segment.bytes` cannot be `65536`: it must be a number of bytes from 1048588 to \
+         2147483647, because `max.message.bytes` is `1048588`"
+    );
+    let both = [("segment.bytes", "65536"), ("max.message.bytes", "65537")];
+    assert_eq!(
+        disagreement(&both, &["max.message.bytes"]).unwrap(),
+        "`max.message.bytes` cannot be `65537`: it must be a number of bytes from 0 to 65536, \
+         because `segment.bytes` is `65536`"
+    );
+    let agreeing = [("segment.bytes", "65536"), ("max.message.bytes", "65536")];
+    let all = ["segment.bytes", "max.message.bytes"];
+    assert_eq!(disagreement(&agreeing, &all), None);
+}
+
+#[test]
+fn compaction_lags_must_leave_a_time_to_compact() {
+    let lags = [
+        ("min.compaction.lag.ms", "1001"),
+        ("max.compaction.lag.ms", "1000"),
+    ];
+    assert_eq!(
+        disagreement(&lags, &["min.compaction.lag.ms"]).unwrap(),
+        "`min.compaction.lag.ms` cannot be `1001`: it must be milliseconds from 0 to 1000, \
+         because `max.compaction.lag.ms` is `1000`"
+    );
+    assert_eq!(
+        disagreement(&lags, &["max.compaction.lag.ms"]).unwrap(),
+        "`max.compaction.lag.ms` cannot be `1000`: it must be milliseconds from 1001 to \
+         9223372036854775806, or 9223372036854775807 for no limit, because \
+         `min.compaction.lag.ms` is `1001`"
+    );
+    // No limit is above every lag.
+    let unlimited = [("min.compaction.lag.ms", "9223372036854775806")];
+    assert_eq!(disagreement(&unlimited, &["min.compaction.lag.ms"]), None);
+}
+
+#[test]
+fn a_topic_that_is_only_compacted_takes_no_retention() {
+    for (name, value) in [("retention.ms", "1000"), ("retention.bytes", "0")] {
+        let compacted = [("cleanup.policy", "compact"), (name, value)];
+        assert_eq!(
+            disagreement(&compacted, &[name]).unwrap(),
+            format!(
+                "`{name}` cannot be `{value}`: it must be -1 or not set, because \
+                 `cleanup.policy` is `compact`"
+            )
+        );
+        assert_eq!(
+            disagreement(&compacted, &["cleanup.policy"]).unwrap(),
+            format!(
+                "`cleanup.policy` cannot be `compact`: it must be `delete` or \
+                 `compact,delete`, because `{name}` is `{value}`"
+            )
+        );
+        let both = [("cleanup.policy", "compact,delete"), (name, value)];
+        assert_eq!(disagreement(&both, &["cleanup.policy", name]), None);
+        let unlimited = [("cleanup.policy", "compact"), (name, "-1")];
+        assert_eq!(disagreement(&unlimited, &["cleanup.policy", name]), None);
+    }
+    // The broker's default retention is nothing that the topic asked for.
+    let inherited = [("cleanup.policy", "compact")];
+    assert_eq!(disagreement(&inherited, &["cleanup.policy"]), None);
+}
+
+/// A topic of an older version may hold values that exclude each other. Its other settings can
+/// still be changed, and one of the two can be taken away.
+#[test]
+fn an_old_contradiction_hinders_only_changes_of_its_own_settings() {
+    let old = [("segment.bytes", "65536")];
+    assert_eq!(disagreement(&old, &["flush.ms"]), None);
+    assert_eq!(disagreement(&[], &["segment.bytes"]), None);
+}
+
+#[test]
+fn a_brokers_defaults_for_topics_must_agree() {
+    let refused = broker_with("log.segment.bytes", "64 KiB").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "`log.segment.bytes` cannot be `65536`: it must be a number of bytes from 1048588 to \
+         2147483647, because `message.max.bytes` is `1048588`"
+    );
 }
 
 #[test]

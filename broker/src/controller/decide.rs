@@ -139,6 +139,7 @@ impl<'a> Creation<'a> {
         let replication_factor = self.replication_factor(topic)?;
         let configs = explicit_configs(&topic.name, &topic.configs)?;
         let in_force = self.image.topic_defaults();
+        check_agreement(&topic.name, in_force, &configs, |_| true)?;
 
         if may_collide(&topic.name) {
             self.collisions
@@ -280,7 +281,7 @@ fn alter_topic_configs(
                 ));
             }
             let topic = find(image, &TopicSelector::Name(alter.name.clone()))?;
-            let configs = altered_configs(topic, alter)?;
+            let configs = altered_configs(image.topic_defaults(), topic, alter)?;
             if !validate_only && configs != topic.configs {
                 records.push(MetadataRecord::TopicConfigChanged {
                     id: topic.id,
@@ -297,6 +298,7 @@ fn alter_topic_configs(
 }
 
 fn altered_configs(
+    defaults: &TopicConfig,
     topic: &TopicImage,
     alter: &AlterTopic,
 ) -> Result<BTreeMap<String, String>, TopicError> {
@@ -324,7 +326,25 @@ fn altered_configs(
             },
         }
     }
+    check_agreement(&alter.name, defaults, &configs, |key| changed.contains(key))?;
     Ok(configs)
+}
+
+/// Refuses settings that exclude each other, where the command changed one of them.
+fn check_agreement(
+    topic: &str,
+    defaults: &TopicConfig,
+    configs: &BTreeMap<String, String>,
+    changed: impl Fn(&str) -> bool,
+) -> Result<(), TopicError> {
+    // A setting that this version does not know contradicts nothing.
+    let mut known = configs.clone();
+    known.retain(|name, _| TopicConfig::key(name).is_some());
+    defaults
+        .with_explicit(&known)
+        .map_err(|error| invalid_config(topic, &error))?
+        .check_agreement(&known, changed)
+        .map_err(|contradiction| invalid_config(topic, &contradiction))
 }
 
 fn explicit_configs(
@@ -345,7 +365,7 @@ fn canonical(topic: &str, name: &str, value: &str) -> Result<String, TopicError>
     TopicConfig::canonical(name, value).map_err(|error| invalid_config(topic, &error))
 }
 
-fn invalid_config(topic: &str, error: &TopicConfigError) -> TopicError {
+fn invalid_config(topic: &str, error: &dyn std::error::Error) -> TopicError {
     TopicError::named(topic, ErrorCode::InvalidConfig, error.to_string())
 }
 

@@ -99,10 +99,10 @@ fn a_topics_settings_are_checked_and_stored_in_kafkas_spelling() {
             .collect(),
         ..topic("orders")
     };
-    let (next, outcomes) = create(&image, &[with(&[("segment.bytes", "1 MiB")])]);
+    let (next, outcomes) = create(&image, &[with(&[("segment.bytes", "2 MiB")])]);
     let orders = next.topic("orders").unwrap();
-    assert_eq!(orders.configs["segment.bytes"], "1048576");
-    assert_eq!(orders.config.segment_bytes, ByteSize::mib(1));
+    assert_eq!(orders.configs["segment.bytes"], "2097152");
+    assert_eq!(orders.config.segment_bytes, ByteSize::mib(2));
     let described = &outcomes[0].as_ref().unwrap().configs;
     let described = described
         .iter()
@@ -342,4 +342,60 @@ fn settings_are_altered_one_by_one() {
         refusal(&result(outcome)).0,
         ErrorCode::UnknownTopicOrPartition
     );
+}
+
+/// Whatever an older version let pass stays, and stands in the way of nothing but itself.
+#[test]
+fn settings_that_exclude_each_other_are_refused_when_one_of_them_is_set() {
+    let image = image_of_brokers(&[1]);
+    let orders = |configs: &[(&str, &str)]| NewTopic {
+        configs: configs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..topic("orders")
+    };
+    let (_, outcomes) = create(&image, &[orders(&[("segment.bytes", "64 KiB")])]);
+    let (code, message) = refusal(&outcomes[0]);
+    assert_eq!(code, ErrorCode::InvalidConfig);
+    assert!(message.contains("`max.message.bytes`"), "{message}");
+
+    let alter = |image: &MetadataImage, changes: &[(&str, Option<&str>)]| {
+        let command = Command::AlterTopicConfigs {
+            topics: vec![AlterTopic {
+                name: "orders".to_owned(),
+                changes: changes
+                    .iter()
+                    .map(|(name, value)| ConfigChange {
+                        name: (*name).to_owned(),
+                        value: value.map(str::to_owned),
+                    })
+                    .collect(),
+            }],
+            validate_only: false,
+        };
+        match run(image, &command) {
+            (next, Outcome::AlterTopicConfigs(mut outcomes)) => (next, outcomes.remove(0)),
+            (_, other) => panic!("{other:?}"),
+        }
+    };
+    let (image, _) = create(&image, &[orders(&[("retention.ms", "1000")])]);
+    let (same, outcome) = alter(&image, &[("cleanup.policy", Some("compact"))]);
+    assert_eq!(refusal(&outcome).0, ErrorCode::InvalidConfig);
+    assert_eq!(same, image);
+    let both = [("cleanup.policy", Some("compact")), ("retention.ms", None)];
+    let (_, outcome) = alter(&image, &both);
+    assert!(outcome.is_ok(), "{outcome:?}");
+
+    let old = MetadataRecord::TopicConfigChanged {
+        id: image.topic("orders").unwrap().id,
+        configs: BTreeMap::from([("segment.bytes".to_owned(), "65536".to_owned())]),
+    };
+    let old = image.apply(&[old]).unwrap();
+    let (_, outcome) = alter(&old, &[("flush.ms", Some("5"))]);
+    assert!(outcome.is_ok(), "{outcome:?}");
+    let (_, outcome) = alter(&old, &[("segment.bytes", Some("65537"))]);
+    assert!(outcome.is_err());
+    let (_, outcome) = alter(&old, &[("segment.bytes", None)]);
+    assert!(outcome.is_ok(), "{outcome:?}");
 }
