@@ -5,9 +5,14 @@
 //! offsets follow each other without a gap, epochs never fall, lengths stay inside the file.
 
 use std::io;
+use std::ops::Range;
 
-use corelog_protocol::record::{BATCH_PREFIX_BYTES, BatchView};
+use corelog_protocol::record::{
+    BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, CRC_COVERS_FROM,
+};
 use corelog_protocol::{LeaderEpoch, Offset};
+use crc32c::crc32c_append;
+use zerocopy::FromBytes;
 
 use super::index::SegmentIndex;
 use crate::runtime::File;
@@ -23,6 +28,8 @@ pub(super) struct Walked {
     pub(super) next_offset: Offset,
     /// Epochs that began in the walked part, with the offset they began at.
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
+    /// The last offset of the first batch.
+    pub(super) first_last_offset: Option<Offset>,
     /// An index of the walked part.
     pub(super) index: SegmentIndex,
     /// Why the walk ended before the end it was given.
@@ -65,7 +72,44 @@ impl Source<'_> {
     }
 }
 
-/// Walks the batches of a segment from one position to another.
+/// A sliding part of a segment in memory.
+struct Window<'a> {
+    source: &'a Source<'a>,
+    end: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// The bytes from `position` on: `wanted` of them or more, fewer only where the segment ends.
+    async fn get(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
+        let known = self.start..=self.start + self.bytes.len() as u64;
+        if known.contains(&position) {
+            let used = usize::try_from(position - self.start).expect("inside the window");
+            if self.bytes.len() - used < wanted {
+                self.bytes.drain(..used);
+                self.start = position;
+            }
+        } else {
+            self.bytes.clear();
+            self.start = position;
+        }
+        let used = usize::try_from(position - self.start).expect("inside the window");
+        while self.bytes.len() - used < wanted {
+            let at = self.start + self.bytes.len() as u64;
+            let left = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
+            let read = self.source.read_at(at, WINDOW_BYTES.min(left)).await?;
+            if read.is_empty() {
+                break;
+            }
+            self.bytes.extend_from_slice(&read);
+        }
+        Ok(&self.bytes[used..])
+    }
+}
+
+/// Walks the batches of a segment from one position to another. Memory is bounded, whatever
+/// lengths the bytes claim.
 pub(super) async fn walk(
     source: &Source<'_>,
     segment_base: Offset,
@@ -77,89 +121,158 @@ pub(super) async fn walk(
         position: from.position,
         next_offset: from.next_offset,
         epochs: Vec::new(),
+        first_last_offset: None,
         index: SegmentIndex::new(segment_base, index_interval_bytes),
         stopped: None,
     };
     let mut epoch = from.epoch;
-    let mut window: Vec<u8> = Vec::new();
-    let mut window_start = from.position;
+    let mut window = Window {
+        source,
+        end,
+        start: from.position,
+        bytes: Vec::new(),
+    };
     while walked.position < end {
-        let at = usize::try_from(walked.position - window_start).expect("inside the window");
-        let wanted = batch_size(&window[at..]).map_or(BATCH_PREFIX_BYTES, |size| size);
         let left = usize::try_from(end - walked.position).unwrap_or(usize::MAX);
-        if wanted > left {
-            walked.stopped = Some(format!(
-                "a batch of {wanted} bytes begins at {} where {left} are left",
-                walked.position
-            ));
-            break;
-        }
-        if window.len() - at < wanted {
-            window.drain(..at);
-            window_start = walked.position;
-            let step = WINDOW_BYTES.max(wanted).min(left) - window.len().min(left);
-            let at = window_start + window.len() as u64;
-            let read = source.read_at(at, step).await?;
-            if read.is_empty() {
-                walked.stopped = Some(format!("the file ends at {at}"));
-                break;
-            }
-            window.extend_from_slice(&read);
-            continue;
-        }
-        match check(&window[at..at + wanted], &walked, epoch, from.dense) {
-            Ok(batch) => {
-                let batch_epoch = batch.partition_leader_epoch();
-                if batch_epoch > epoch {
-                    epoch = batch_epoch;
-                    walked
-                        .epochs
-                        .extend(epoch.map(|epoch| (epoch, batch.base_offset())));
-                }
-                let last_offset = batch.last_offset();
-                let max_timestamp = batch.max_timestamp().get();
-                walked
-                    .index
-                    .observe(walked.position, wanted, last_offset, max_timestamp);
-                walked.next_offset = batch.next_offset();
-                walked.position += wanted as u64;
-            }
+        let head = window.get(walked.position, BATCH_HEADER_BYTES).await?;
+        let header = match check(head, left, walked.next_offset, epoch, from.dense) {
+            Ok(header) => header,
             Err(reason) => {
                 walked.stopped = Some(format!("at byte {}: {reason}", walked.position));
                 break;
             }
+        };
+        let size = BATCH_PREFIX_BYTES + header.batch_length.get() as usize;
+        let found = header.crc.get();
+        let computed = checksum(&mut window, walked.position, size).await?;
+        if computed != Some(found) {
+            let reason = match computed {
+                None => "the file ends inside the batch".to_owned(),
+                Some(computed) => BatchError::Crc { found, computed }.to_string(),
+            };
+            walked.stopped = Some(format!("at byte {}: {reason}", walked.position));
+            break;
         }
+        let base_offset = Offset::new(header.base_offset.get());
+        let last_offset =
+            Offset::new(base_offset.get() + i64::from(header.last_offset_delta.get()));
+        let batch_epoch = LeaderEpoch::from_sentinel(header.partition_leader_epoch.get());
+        if batch_epoch > epoch {
+            epoch = batch_epoch;
+            let began = epoch.map(|epoch| (epoch, base_offset));
+            walked.epochs.extend(began);
+        }
+        let max_timestamp = header.max_timestamp.get();
+        walked
+            .index
+            .observe(walked.position, size, last_offset, max_timestamp);
+        walked.first_last_offset.get_or_insert(last_offset);
+        walked.next_offset = Offset::new(last_offset.get() + 1);
+        walked.position += size as u64;
     }
     Ok(walked)
 }
 
-/// The size that the first bytes of a batch claim, if they are there.
-fn batch_size(bytes: &[u8]) -> Option<usize> {
-    let length: [u8; 4] = bytes.get(8..BATCH_PREFIX_BYTES)?.try_into().ok()?;
-    let length = usize::try_from(i32::from_be_bytes(length)).ok()?;
-    Some(BATCH_PREFIX_BYTES + length)
-}
-
-fn check<'a>(
-    bytes: &'a [u8],
-    walked: &Walked,
+/// What a batch's header says, when it may stand where it stands.
+fn check(
+    head: &[u8],
+    left: usize,
+    next_offset: Offset,
     epoch: Option<LeaderEpoch>,
     dense: bool,
-) -> Result<BatchView<'a>, String> {
-    let (batch, _) = BatchView::parse(bytes).map_err(|error| error.to_string())?;
-    batch.verify_crc().map_err(|error| error.to_string())?;
-    let base = batch.base_offset();
-    if base < walked.next_offset || (dense && base > walked.next_offset) {
+) -> Result<BatchHeader, String> {
+    let Ok((header, _)) = BatchHeader::ref_from_prefix(head) else {
+        let error = BatchError::Truncated {
+            needed: BATCH_HEADER_BYTES,
+            available: head.len(),
+        };
+        return Err(error.to_string());
+    };
+    header.check(left).map_err(|error| error.to_string())?;
+    let base = Offset::new(header.base_offset.get());
+    if base < next_offset || (dense && base > next_offset) {
         return Err(format!(
-            "base offset {base} where {} was expected",
-            walked.next_offset
+            "base offset {base} where {next_offset} was expected"
         ));
     }
-    if batch.partition_leader_epoch() < epoch {
+    let found = LeaderEpoch::from_sentinel(header.partition_leader_epoch.get());
+    if found < epoch {
+        let name = |epoch: Option<LeaderEpoch>| epoch.map_or(-1, LeaderEpoch::get);
         return Err(format!(
-            "leader epoch {:?} after {epoch:?}",
-            batch.partition_leader_epoch()
+            "leader epoch {} after {}",
+            name(found),
+            name(epoch)
         ));
     }
-    Ok(batch)
+    Ok(header.clone())
+}
+
+/// The CRC that the bytes of a batch give; `None` when the file ends inside it.
+async fn checksum(window: &mut Window<'_>, position: u64, size: usize) -> io::Result<Option<u32>> {
+    let (mut crc, mut done) = (0, CRC_COVERS_FROM);
+    while done < size {
+        let bytes = window.get(position + done as u64, 1).await?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let part = &bytes[..bytes.len().min(size - done)];
+        crc = crc32c_append(crc, part);
+        done += part.len();
+    }
+    Ok(Some(crc))
+}
+
+/// The position of a whole batch of offsets from `next_offset` on, anywhere in these bytes of the
+/// file.
+pub(super) async fn find_batch(
+    file: &File,
+    within: Range<u64>,
+    next_offset: Offset,
+) -> io::Result<Option<u64>> {
+    let source = Source {
+        file: Some(file),
+        rest: &[],
+        rest_at: within.end,
+    };
+    let mut start = within.start;
+    while start + BATCH_HEADER_BYTES as u64 <= within.end {
+        let left = usize::try_from(within.end - start).unwrap_or(usize::MAX);
+        let bytes = source.read_at(start, WINDOW_BYTES.min(left)).await?;
+        if bytes.len() < BATCH_HEADER_BYTES {
+            break;
+        }
+        let heads = bytes.len() - BATCH_HEADER_BYTES + 1;
+        for at in 0..heads {
+            let position = start + at as u64;
+            let left = usize::try_from(within.end - position).unwrap_or(usize::MAX);
+            let Some(header) = plausible(&bytes[at..], left, next_offset) else {
+                continue;
+            };
+            let mut window = Window {
+                source: &source,
+                end: within.end,
+                start: position,
+                bytes: Vec::new(),
+            };
+            let size = BATCH_PREFIX_BYTES + header.batch_length.get() as usize;
+            let found = header.crc.get();
+            if checksum(&mut window, position, size).await? == Some(found) {
+                return Ok(Some(position));
+            }
+        }
+        start += heads as u64;
+    }
+    Ok(None)
+}
+
+/// A header in which everything is as a batch of the offsets to come would have it.
+fn plausible(bytes: &[u8], left: usize, next_offset: Offset) -> Option<&BatchHeader> {
+    /// Attributes behind bit 6 mean nothing yet.
+    const UNUSED: i16 = !0x7f;
+    let (header, _) = BatchHeader::ref_from_prefix(bytes).ok()?;
+    let distance = header.base_offset.get().checked_sub(next_offset.get())?;
+    let sane = header.check(left).is_ok()
+        && header.attributes.get() & UNUSED == 0
+        && (0..=i64::from(i32::MAX)).contains(&distance);
+    sane.then_some(header)
 }

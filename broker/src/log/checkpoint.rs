@@ -235,7 +235,7 @@ pub(super) async fn checkpoint_when_due(shared: Rc<Shared>) {
 }
 
 /// Makes every group formed so far redundant and frees its files.
-async fn checkpoint(shared: &Rc<Shared>) -> Result<(), LogFailure> {
+pub(super) async fn checkpoint(shared: &Rc<Shared>) -> Result<(), LogFailure> {
     let _only_one = shared.write_out.checkpointing.acquire(1).await;
     let cut = shared.commit.flush_formed(shared).await?;
     let dirty: Vec<_> = {

@@ -51,7 +51,7 @@ pub enum LogError {
     #[error("{0}")]
     Options(String),
     /// The folder belongs to another topic.
-    #[error("{} belongs to topic id {found}, not {expected}: move it away or restore the metadata it belongs to", .path.display())]
+    #[error("{} belongs to topic id {found}, not {expected}: move it away or restore the metadata it belongs to; to take over what it holds for the new topic, remove its partition.metadata and restart the broker", .path.display())]
     ForeignFolder {
         /// The partition's folder.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum LogError {
         /// The id that the metadata names.
         expected: String,
     },
-    /// The folder holds segments that no checkpoint or journal speaks of and that do not parse.
+    /// The folder's segments are not what they should be. Nothing of them was changed.
     #[error("the log of {topic_partition} is suspect: {reason}")]
     Suspect {
         /// The partition.

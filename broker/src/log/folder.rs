@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use corelog_protocol::{LeaderEpoch, Offset, TopicId};
 
+use super::adoption::{self, Origin};
 use super::partition_log::{Opened, PartitionLog};
 use super::recovery::PartitionStart;
 use super::segment::{Segment, base_offset_of};
@@ -23,7 +24,8 @@ const PARTITION_METADATA: &str = "partition.metadata";
 const EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 const LARGEST_SMALL_FILE: u64 = 1 << 20;
 
-/// Opens a partition's log, creating its folder when there is none.
+/// Opens a partition's log, creating its folder when there is none. Without a `start`, what the
+/// folder already holds is taken over (see [`adoption`]).
 pub(super) async fn open(
     shared: &Rc<Shared>,
     id: TopicPartition,
@@ -32,8 +34,26 @@ pub(super) async fn open(
     start: Option<PartitionStart>,
 ) -> Result<Rc<PartitionLog>, LogError> {
     let storage = &shared.storage;
-    claim(storage, id, &folder).await?;
-    let start = start.unwrap_or_else(PartitionStart::empty);
+    let is_ours = is_claimed(storage, id, &folder).await?;
+    if !is_ours {
+        create(storage, &folder).await?;
+    }
+    let start = match start {
+        Some(start) => start,
+        None => {
+            let origin = if is_ours {
+                Origin::Unacknowledged
+            } else {
+                Origin::Foreign
+            };
+            adoption::adopt(shared, id, &folder, &config, origin)
+                .await?
+                .unwrap_or_else(PartitionStart::empty)
+        }
+    };
+    if !is_ours {
+        claim(storage, id, &folder).await?;
+    }
     let entries = storage
         .list(&folder)
         .await
@@ -117,13 +137,15 @@ async fn owner_of(storage: &Storage, folder: &Path) -> Result<Option<String>, Lo
     }
 }
 
-/// Makes the folder this partition's, durably, or finds that it is.
-async fn claim(storage: &Storage, id: TopicPartition, folder: &Path) -> Result<(), LogError> {
-    let path = folder.join(PARTITION_METADATA);
-    let ours = format!("version: 0\ntopic_id: {}", id.topic_id);
+/// Whether the folder says that it is this partition's; `false` when it says nothing.
+async fn is_claimed(
+    storage: &Storage,
+    id: TopicPartition,
+    folder: &Path,
+) -> Result<bool, LogError> {
     let expected = id.topic_id.to_string();
     match owner_of(storage, folder).await? {
-        Some(found) if found == expected => Ok(()),
+        Some(found) if found == expected => Ok(true),
         Some(found) => Err(LogError::ForeignFolder {
             path: folder.to_owned(),
             found: if found.is_empty() {
@@ -133,20 +155,24 @@ async fn claim(storage: &Storage, id: TopicPartition, folder: &Path) -> Result<(
             },
             expected,
         }),
-        None => {
-            storage
-                .create_dir_all(folder)
-                .await
-                .map_err(LogError::io("create", folder))?;
-            let parent = Path::new(DATA_FOLDER);
-            storage
-                .sync_dir(parent)
-                .await
-                .map_err(LogError::io("sync", parent))?;
-            let written = storage.replace_file(&path, ours.as_bytes()).await;
-            written.map_err(LogError::io("write", &path))
-        }
+        None => Ok(false),
     }
+}
+
+async fn create(storage: &Storage, folder: &Path) -> Result<(), LogError> {
+    let created = storage.create_dir_all(folder).await;
+    created.map_err(LogError::io("create", folder))?;
+    let parent = Path::new(DATA_FOLDER);
+    let synced = storage.sync_dir(parent).await;
+    synced.map_err(LogError::io("sync", parent))
+}
+
+/// Makes the folder this partition's, durably.
+async fn claim(storage: &Storage, id: TopicPartition, folder: &Path) -> Result<(), LogError> {
+    let path = folder.join(PARTITION_METADATA);
+    let ours = format!("version: 0\ntopic_id: {}", id.topic_id);
+    let written = storage.replace_file(&path, ours.as_bytes()).await;
+    written.map_err(LogError::io("write", &path))
 }
 
 /// Removes what is left of deleted topics: folders that a crash, or an error, kept from being

@@ -2,7 +2,8 @@
 //! as the bytes of Kafka's `.index` and `.timeindex`.
 //!
 //! Indexes are caches. A lookup only says where to start hopping from batch to batch, so a missing
-//! or short index costs time, never an answer. Entries follow Kafka's rule: one for the first
+//! or short one costs time, never an answer; it is rebuilt from the batches when the segment is first
+//! looked into. Entries follow Kafka's rule: one for the first
 //! batch behind every `index.interval.bytes`, naming the batch's *last* offset and its position.
 
 use corelog_protocol::Offset;
@@ -73,30 +74,38 @@ impl SegmentIndex {
         }
     }
 
-    /// Adds what `older`, read from the files, knows about the bytes before the first entry here.
+    /// Adds what `older`, read from the files, knows about the bytes before the first one here.
     pub(crate) fn prepend(&mut self, older: &SegmentIndex) {
-        let first = self
-            .offsets
-            .first()
-            .copied()
-            .unwrap_or((u32::MAX, u32::MAX));
-        let known = older
-            .offsets
-            .partition_point(|entry| entry.0 < first.0 && entry.1 < first.1);
-        self.offsets
-            .splice(..0, older.offsets[..known].iter().copied());
-        let first = self.times.first().copied().unwrap_or((i64::MAX, u32::MAX));
-        let known = older
-            .times
-            .partition_point(|entry| entry.0 < first.0 && entry.1 <= first.1);
-        self.times.splice(..0, older.times[..known].iter().copied());
-        if let Some(entry) = older.largest_timestamp
+        let newer = std::mem::replace(self, older.clone());
+        self.append(&newer);
+    }
+
+    /// Adds what `newer` knows about the bytes behind the last entry here.
+    pub(crate) fn append(&mut self, newer: &SegmentIndex) {
+        let last = self.offsets.last().copied();
+        let behind =
+            |entry: &&(u32, u32)| last.is_none_or(|last| entry.0 > last.0 && entry.1 > last.1);
+        self.offsets.extend(newer.offsets.iter().filter(behind));
+        // A part that began anew took its first timestamps for the largest; those below the ones
+        // before it say nothing, and a lookup must never skip a record.
+        let last = self.times.last().copied();
+        let behind =
+            |entry: &&(i64, u32)| last.is_none_or(|last| entry.0 > last.0 && entry.1 >= last.1);
+        self.times.extend(newer.times.iter().filter(behind));
+        if let Some(entry) = newer.largest_timestamp
             && self
                 .largest_timestamp
-                .is_none_or(|(largest, _)| entry.0 >= largest)
+                .is_none_or(|(largest, _)| entry.0 > largest)
         {
             self.largest_timestamp = Some(entry);
         }
+        self.bytes_since_entry = newer.bytes_since_entry;
+    }
+
+    /// The last offset of the batch that the last entry names, and its position.
+    pub(crate) fn last_entry(&self) -> Option<(Offset, u64)> {
+        let (relative, position) = self.offsets.last()?;
+        Some((self.absolute(*relative), u64::from(*position)))
     }
 
     /// Where to start looking for `offset`: the position of a batch at or before it.
@@ -260,6 +269,22 @@ mod tests {
             assert!(index.offset_before_timestamp(timestamp).get() <= first_offset_there);
         }
         assert_eq!(index.offset_before_timestamp(0), Offset::new(1000));
+    }
+
+    #[test]
+    fn later_records_with_earlier_timestamps_hide_none_before_them() {
+        let mut older = ten_batches();
+        older.close();
+        let mut index = SegmentIndex::new(Offset::new(1000), 4096);
+        for batch in 10..20_i64 {
+            let last_offset = Offset::new(1000 + batch * 5 + 4);
+            index.observe(batch as u64 * 3000, 3000, last_offset, 500 + batch);
+        }
+        index.prepend(&older);
+        // The record of 50,050 stands at 1025; everything behind 1050 is older than it.
+        assert!(index.offset_before_timestamp(50_050).get() <= 1025);
+        assert_eq!(index.largest_timestamp(), Some(50_090));
+        assert_eq!(index.last_entry(), Some((Offset::new(1094), 54_000)));
     }
 
     #[test]

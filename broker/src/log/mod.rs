@@ -14,6 +14,7 @@
 //!
 //! Formats: `broker/docs/journal.md`.
 
+mod adoption;
 mod batch_scan;
 mod begun_blocks;
 mod canary;

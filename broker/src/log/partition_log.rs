@@ -481,6 +481,10 @@ impl PartitionLog {
         let state = &mut *state;
         let mut rest = run;
         let mut largest = Timestamp::new(-1);
+        // An adopted log may hold epochs above its topic's. They must not fall all the same: a
+        // start that reads the batches back would take it for damage.
+        let latest = state.epochs.last().map(|(epoch, _)| *epoch);
+        let leader_epoch = latest.map_or(leader_epoch, |latest| leader_epoch.max(latest));
         segment.first_append_ms.set(
             segment
                 .first_append_ms

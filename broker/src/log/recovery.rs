@@ -144,6 +144,15 @@ pub async fn recover(storage: &Storage, topics: &KnownTopics) -> Result<Recovere
             .collect();
         last_run.set_aside(storage, &shards).await?;
         report_unknown_topics(&unknown, &folder);
+        for id in unknown {
+            // The metadata may come back, and its segments must not pass for all there was.
+            let reason = format!(
+                "an earlier start found metadata that does not know its topic; its journals are \
+                 kept in {}",
+                folder.display()
+            );
+            outcome.suspects.insert(id, reason);
+        }
     }
     let generation = Generation {
         number: last_run.generation.number + 1,

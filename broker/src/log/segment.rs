@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use corelog_protocol::Offset;
 
+use super::batch_scan::{Source, WalkFrom, walk};
 use super::index::SegmentIndex;
 use super::open_files::{OpenFiles, SegmentFile};
 use crate::runtime::{BLOCK, File, Semaphore, Storage};
@@ -55,6 +56,8 @@ pub(crate) struct Segment {
     folder_unsynced: Cell<bool>,
     syncing: Semaphore,
     pub(crate) index: RefCell<SegmentIndex>,
+    /// The valid bytes it had when it was found on disk.
+    found_size: Cell<u64>,
     /// The index covers the segment from its start; `false` until an old segment's index was read.
     index_loaded: Cell<bool>,
 }
@@ -72,6 +75,7 @@ impl Segment {
             path: folder.join(log_file_name(base_offset)),
             file: SegmentFile::new(open_files),
             size: Cell::new(0),
+            found_size: Cell::new(0),
             allocated: Cell::new(0),
             first_append_ms: Cell::new(None),
             sealed: Cell::new(false),
@@ -95,6 +99,7 @@ impl Segment {
     ) -> Segment {
         let segment = Segment::create(open_files, folder, base_offset, index_interval_bytes);
         segment.size.set(size);
+        segment.found_size.set(size);
         segment.allocated.set(allocated);
         segment.sealed.set(sealed);
         segment.folder_unsynced.set(false);
@@ -231,29 +236,72 @@ impl Segment {
             .await
     }
 
-    /// Reads the index files of an old segment, once. A bad or missing one leaves the index empty,
-    /// which makes lookups slower and no less right.
+    /// Reads the index files of an old segment, once, and goes on from their last entry to the end
+    /// of the file: what they lack, and files that are missing or wrong, are made up for by reading
+    /// the batches. A segment that cannot be read keeps an index that makes lookups slower and no
+    /// less right.
     pub(crate) async fn load_index(&self, storage: &Storage) {
         if self.index_loaded.replace(true) {
             return;
         }
+        match self.rebuild_index(storage).await {
+            Ok(older) => self.index.borrow_mut().prepend(&older),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), "index not loaded: {error}");
+            }
+        }
+    }
+
+    async fn rebuild_index(&self, storage: &Storage) -> io::Result<SegmentIndex> {
         let read = |extension| {
             let path = self.path.with_extension(extension);
             async move { storage.read_file(&path, LARGEST_INDEX_FILE).await }
         };
-        let (Ok(offsets), Ok(times)) = (read("index").await, read("timeindex").await) else {
-            return;
+        let interval = self.index.borrow().interval_bytes();
+        let end = self.found_size.get();
+        let known = match (read("index").await, read("timeindex").await) {
+            (Ok(offsets), Ok(times)) => {
+                SegmentIndex::decode(self.base_offset, interval, end, &offsets, &times)
+            }
+            _ => None,
         };
-        let mut index = self.index.borrow_mut();
-        let interval = index.interval_bytes();
-        if let Some(older) = SegmentIndex::decode(
-            self.base_offset,
-            interval,
-            self.size.get(),
-            &offsets,
-            &times,
-        ) {
-            index.prepend(&older);
+        let file = self.file(storage).await?;
+        let source = Source {
+            file: Some(&file),
+            rest: &[],
+            rest_at: end,
+        };
+        if let Some(mut known) = known {
+            let (entry, position) = known.last_entry().unzip();
+            let from = self.walk_from(position.unwrap_or(0));
+            let behind = walk(&source, self.base_offset, interval, from, end).await?;
+            // The entry is right when a batch of that last offset begins there.
+            if entry.is_none() || behind.first_last_offset == entry {
+                known.append(&behind.index);
+                if self.is_sealed() {
+                    known.close();
+                }
+                return Ok(known);
+            }
+        }
+        tracing::info!(path = %self.path.display(), "the index is missing or wrong: rebuilding it");
+        let walked = walk(&source, self.base_offset, interval, self.walk_from(0), end).await?;
+        if let Some(problem) = walked.stopped {
+            tracing::warn!(path = %self.path.display(), "the index ends early: {problem}");
+        }
+        let mut index = walked.index;
+        if self.is_sealed() {
+            index.close();
+        }
+        Ok(index)
+    }
+
+    fn walk_from(&self, position: u64) -> WalkFrom {
+        WalkFrom {
+            position,
+            next_offset: self.base_offset,
+            epoch: None,
+            dense: false,
         }
     }
 }

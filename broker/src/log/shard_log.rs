@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 
-use corelog_protocol::ShardId;
+use corelog_protocol::{Offset, ShardId};
 use futures_util::future::{Either, select};
 
 use super::checkpoint::checkpoint_path;
@@ -205,8 +205,17 @@ impl ShardLog {
     ) -> Result<Rc<PartitionLog>, LogError> {
         self.shared.check()?;
         let path = Path::new(DATA_FOLDER).join(folder);
+        let is_new = start.is_none();
         let log = folder::open(&self.shared, id, path, config, start).await?;
         self.shared.logs.borrow_mut().insert(id, log.clone());
+        if is_new && log.log_end_offset() > Offset::ZERO {
+            // A journal that goes on behind what was adopted says nothing to a start that does not
+            // know of it.
+            if let Err(failure) = super::checkpoint::checkpoint(&self.shared).await {
+                self.shared.fail(failure.clone());
+                return Err(failure.into());
+            }
+        }
         Ok(log)
     }
 

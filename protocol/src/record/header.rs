@@ -3,6 +3,7 @@
 use zerocopy::byteorder::big_endian::{I16, I32, I64, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::batch_error::BatchError;
 use crate::{Compression, TimestampType};
 
 /// Size of the header on the wire and on disk.
@@ -51,6 +52,52 @@ pub struct BatchHeader {
     pub base_sequence: I32,
     /// Records in the batch.
     pub records_count: I32,
+}
+
+impl BatchHeader {
+    /// The size of the whole batch, when the header is coherent and the batch fits `available`
+    /// bytes: magic, a length that leaves room for the header, offsets in range, and a count that
+    /// the offsets allow. A reader of files learns from it how far the CRC goes before it reads on.
+    ///
+    /// # Errors
+    /// [`BatchError::Magic`], `Length`, `Truncated`, `OffsetRange` or `Count`.
+    #[inline]
+    pub fn check(&self, available: usize) -> Result<usize, BatchError> {
+        if self.magic != BATCH_MAGIC {
+            return Err(BatchError::Magic { found: self.magic });
+        }
+        let length = self.batch_length.get();
+        let size = match usize::try_from(length) {
+            Ok(length) if length >= BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES => {
+                BATCH_PREFIX_BYTES + length
+            }
+            _ => return Err(BatchError::Length { length }),
+        };
+        if size > available {
+            return Err(BatchError::Truncated {
+                needed: size,
+                available,
+            });
+        }
+        let base_offset = self.base_offset.get();
+        let last_offset_delta = self.last_offset_delta.get();
+        // The next offset, one past the last, must exist as well.
+        let next_offset = base_offset.checked_add(i64::from(last_offset_delta) + 1);
+        if base_offset < 0 || last_offset_delta < 0 || next_offset.is_none() {
+            return Err(BatchError::OffsetRange {
+                base_offset,
+                last_offset_delta,
+            });
+        }
+        let count = self.records_count.get();
+        if count < 0 || i64::from(count) > i64::from(last_offset_delta) + 1 {
+            return Err(BatchError::Count {
+                count,
+                last_offset_delta,
+            });
+        }
+        Ok(size)
+    }
 }
 
 const _: () = {

@@ -3,9 +3,7 @@
 use zerocopy::FromBytes;
 
 use super::batch_error::BatchError;
-use super::header::{
-    Attributes, BATCH_HEADER_BYTES, BATCH_MAGIC, BATCH_PREFIX_BYTES, BatchHeader, CRC_COVERS_FROM,
-};
+use super::header::{Attributes, BATCH_HEADER_BYTES, BatchHeader, CRC_COVERS_FROM};
 use crate::{
     Compression, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TimestampType,
 };
@@ -46,41 +44,7 @@ impl<'a> BatchView<'a> {
                 available: bytes.len(),
             });
         };
-        if header.magic != BATCH_MAGIC {
-            return Err(BatchError::Magic {
-                found: header.magic,
-            });
-        }
-        let length = header.batch_length.get();
-        let size = match usize::try_from(length) {
-            Ok(length) if length >= BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES => {
-                BATCH_PREFIX_BYTES + length
-            }
-            _ => return Err(BatchError::Length { length }),
-        };
-        if size > bytes.len() {
-            return Err(BatchError::Truncated {
-                needed: size,
-                available: bytes.len(),
-            });
-        }
-        let base_offset = header.base_offset.get();
-        let last_offset_delta = header.last_offset_delta.get();
-        // The next offset, one past the last, must exist as well.
-        let next_offset = base_offset.checked_add(i64::from(last_offset_delta) + 1);
-        if base_offset < 0 || last_offset_delta < 0 || next_offset.is_none() {
-            return Err(BatchError::OffsetRange {
-                base_offset,
-                last_offset_delta,
-            });
-        }
-        let count = header.records_count.get();
-        if count < 0 || i64::from(count) > i64::from(last_offset_delta) + 1 {
-            return Err(BatchError::Count {
-                count,
-                last_offset_delta,
-            });
-        }
+        let size = header.check(bytes.len())?;
         let (bytes, rest) = bytes.split_at(size);
         Ok((Self { header, bytes }, rest))
     }

@@ -114,25 +114,32 @@ pub(super) async fn close_segment(
     closed.map_err(RecoveryError::io("close", &path))
 }
 
-/// Brings a segment's index files up to date with what was read back from `from` on.
+/// Writes a segment's index files when all of it was read back. Where only the part from `from` on
+/// was, the files stay if they are right: who looks something up goes on from their last entry.
+/// Wrong ones go, and are rebuilt then.
 pub(super) async fn write_indexes(
     disk: &Disk<'_>,
     folder: &Path,
     base: Offset,
     from: u64,
-    mut index: SegmentIndex,
+    index: SegmentIndex,
 ) -> Result<(), RecoveryError> {
     let path = folder.join(log_file_name(base));
-    let read = |extension: &'static str| {
-        let path = path.with_extension(extension);
-        async move { disk.storage.read_file(&path, LARGEST_INDEX_FILE).await }
-    };
-    if from > 0
-        && let (Ok(offsets), Ok(times)) = (read("index").await, read("timeindex").await)
-        && let Some(older) =
-            SegmentIndex::decode(base, INDEX_INTERVAL_BYTES, from, &offsets, &times)
-    {
-        index.prepend(&older);
+    if from > 0 {
+        let read = |extension: &'static str| {
+            let path = path.with_extension(extension);
+            async move { disk.storage.read_file(&path, LARGEST_INDEX_FILE).await }
+        };
+        let known = match (read("index").await, read("timeindex").await) {
+            (Ok(offsets), Ok(times)) => {
+                SegmentIndex::decode(base, INDEX_INTERVAL_BYTES, from, &offsets, &times)
+            }
+            _ => None,
+        };
+        return match known {
+            Some(_) => Ok(()),
+            None => remove_indexes(disk, &path).await,
+        };
     }
     for (extension, bytes) in [
         ("index", index.encode_offsets()),
@@ -141,6 +148,19 @@ pub(super) async fn write_indexes(
         let path = path.with_extension(extension);
         let written = disk.storage.replace_file(&path, &bytes).await;
         written.map_err(RecoveryError::io("write", &path))?;
+    }
+    Ok(())
+}
+
+async fn remove_indexes(disk: &Disk<'_>, segment: &Path) -> Result<(), RecoveryError> {
+    for extension in ["index", "timeindex"] {
+        let path = segment.with_extension(extension);
+        match disk.storage.remove_file(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(RecoveryError::io("remove", &path)(error));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adoption;
 mod appends_and_reads;
 mod closing;
 mod crowded;
