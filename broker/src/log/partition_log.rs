@@ -78,6 +78,8 @@ pub(super) struct State {
     /// The journal holds every byte from this cursor on. A block that begins before it may not be
     /// rewritten until its bytes are in the journal again.
     pub(super) covered_from: u64,
+    /// The old bytes of the begun block below this cursor are on their way to the journal.
+    pub(super) covering: Option<u64>,
     /// The cursor that the last checkpoint reached.
     pub(super) checkpointed: u64,
     /// A write-out is bringing everything to the segment, the begun block padded with zeros.
@@ -142,6 +144,7 @@ impl PartitionLog {
                 written_cursor: cursor,
                 written_sequence: opened.start.applied_sequence,
                 covered_from: cursor,
+                covering: None,
                 checkpointed: cursor,
                 padding: false,
                 unflushed_bytes: 0,

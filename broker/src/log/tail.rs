@@ -101,6 +101,22 @@ impl Chunk {
         self.buffer.slice(from..to)
     }
 
+    /// The last `begun` bytes of this chunk, which the segment holds, in a buffer of one block.
+    fn moved_to(&self, buffer: AppendBuffer, begun: usize) -> Chunk {
+        let block = self.len() - begun;
+        let mut moved = Chunk::new(
+            buffer,
+            self.segment.clone(),
+            self.position + block as u64,
+            self.start + block as u64,
+        );
+        moved.fill_from_disk(&self.slice(block, self.len()));
+        if self.is_full() {
+            moved.limit = moved.len();
+        }
+        moved
+    }
+
     /// Restores bytes that the segment already holds.
     pub(crate) fn fill_from_disk(&mut self, bytes: &[u8]) {
         let taken = self.buffer.append(bytes);
@@ -319,32 +335,22 @@ impl Tail {
     /// Gives back all memory but the block the log ends in, for a log that is idle. `small` is the
     /// memory that block moves to.
     pub(crate) fn shrink(&mut self, small: impl FnOnce() -> Option<AppendBuffer>) {
-        let Some(last) = self.chunks.back() else {
-            return;
-        };
-        if last.written_out != last.len() || self.chunks.iter().any(|c| c.written_out != c.len()) {
+        if self.chunks.iter().any(|c| c.written_out != c.len()) {
             return;
         }
+        let Some(last) = self.chunks.pop_back() else {
+            return;
+        };
+        self.chunks.clear();
         let begun = last.len() % BLOCK;
-        let is_closed = last.is_full();
-        if begun == 0 {
-            self.chunks.clear();
-        } else if self.chunks.len() > 1 || last.capacity() > BLOCK {
-            let Some(buffer) = small() else { return };
-            let block = last.len() - begun;
-            let bytes = last.slice(block, last.len());
-            let mut chunk = Chunk::new(
-                buffer,
-                last.segment.clone(),
-                last.position + block as u64,
-                last.start + block as u64,
-            );
-            chunk.fill_from_disk(&bytes);
-            if is_closed {
-                chunk.limit = chunk.len();
-            }
-            self.chunks.clear();
-            self.chunks.push_back(chunk);
+        if begun > 0 {
+            let moves = last.capacity() > BLOCK;
+            let buffer = moves.then(small).flatten();
+            self.chunks.push_back(match buffer {
+                Some(buffer) => last.moved_to(buffer, begun),
+                // It is in a block of its own, or there is none to be had.
+                None => last,
+            });
         }
         self.forget_batches();
     }

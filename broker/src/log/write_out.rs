@@ -84,6 +84,16 @@ impl WriteOut {
         self.waiting_for_memory.get() > 0
     }
 
+    /// Memory is wanted and every whole block is written: what is left is kept by the blocks that
+    /// logs end in, and with them all that the batches in them began with. Only a checkpoint writes
+    /// those.
+    fn checkpoint_for_memory(&self) {
+        let is_idle = self.running.get() == 0 && self.queue.borrow().is_empty();
+        if is_idle && self.memory_is_wanted() {
+            self.ask_for_checkpoint();
+        }
+    }
+
     pub(crate) fn ask_for_checkpoint(&self) {
         self.checkpoint_due.set(true);
         self.checkpoint_work.notify_waiters();
@@ -132,6 +142,7 @@ pub(crate) async fn write_out_large_tails(shared: Rc<Shared>) {
                     work.enqueue(log.id());
                 }
             }
+            work.checkpoint_for_memory();
         }
         let next = if work.running.get() < WRITERS {
             work.queue.borrow_mut().pop_front()
@@ -165,7 +176,9 @@ pub(crate) async fn write_out_large_tails(shared: Rc<Shared>) {
                 }
                 Err(failure) => shared.fail(failure),
             }
-            shared.write_out.work.notify_waiters();
+            let work = &shared.write_out;
+            work.checkpoint_for_memory();
+            work.work.notify_waiters();
         })
         .detach();
     }
@@ -294,6 +307,9 @@ impl PartitionLog {
         let end = piece.start + piece.uncovered as u64;
         let bytes = self.state.borrow().tail.slices(piece.start, end).next();
         let Some(bytes) = bytes else { return };
+        if self.state.borrow_mut().covering.replace(end) == Some(end) {
+            return; // under way since an earlier write-out came here
+        }
         let header = EntryHeader {
             kind: EntryKind::Block,
             topic_partition: self.id(),
@@ -316,6 +332,7 @@ impl PartitionLog {
                 return; // the log directory has stopped
             }
             let mut state = log.state.borrow_mut();
+            state.covering = None;
             // A checkpoint that came in between covers everything anew.
             if state.covered_from == end {
                 state.covered_from = start;

@@ -76,6 +76,28 @@ fn an_append_gets_memory_from_what_others_have_not_written_out() {
     }
 }
 
+/// Each partition ends in a begun block, which no write-out brings to the segment, and which keeps the
+/// chunk that its batch begins in.
+#[test]
+fn appends_to_more_partitions_than_memory_holds_go_on() {
+    let mut simulator = Simulator::new(4);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let configs = vec![LogConfig::default(); 2 * MEMORY / VALUE_BYTES];
+        let pool = BufferPool::new(MEMORY);
+        let rig = start_with_pool(disk, options(), &configs, pool).await;
+        for log in rig.logs.values() {
+            in_time("an append", append(log)).await.unwrap();
+        }
+        for log in rig.logs.values() {
+            let read = log.read(Offset::ZERO, Offset::new(1), 1 << 20);
+            let read = in_time("a read", read).await.unwrap();
+            assert!(read.bytes > VALUE_BYTES);
+        }
+        in_time("a clean stop", rig.shard.close()).await.unwrap();
+    });
+}
+
 #[test]
 fn a_read_from_a_segment_gets_memory_from_the_caches() {
     let mut simulator = Simulator::new(2);
