@@ -17,6 +17,7 @@ mod pipelining;
 mod produce_and_fetch;
 mod restart_keeps_records;
 mod routing_to_the_owning_core;
+mod slow_readers;
 mod startup_refusals;
 mod stopping;
 mod subscribe;

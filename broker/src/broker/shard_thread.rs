@@ -22,6 +22,9 @@ use crate::runtime::latest::{Publisher, Subscriber};
 use crate::runtime::{BufferPool, ListeningSocket, MeshPort, Storage, remote, spawn};
 use crate::shard::{Shard, ShardMessage, ShardParts, StopPhase, StopReport, StopRequest};
 
+/// The part of a shard's memory that its readers may hold: one byte in so many.
+const LENT_SHARE: usize = 4;
+
 /// Everything a shard's thread is given.
 pub(super) struct ShardSetup {
     pub(super) id: ShardId,
@@ -291,6 +294,7 @@ fn log_options(config: &BrokerConfig) -> LogOptions {
             ..JournalOptions::default()
         },
         bypass_bytes: config.journal_bypass_bytes.get(),
+        lent_bytes: config.shard_memory_bytes.as_usize() / LENT_SHARE,
         ..LogOptions::default()
     }
 }

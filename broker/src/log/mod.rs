@@ -24,6 +24,7 @@ mod error;
 mod folder;
 mod index;
 mod journal;
+mod lending;
 mod open_files;
 mod options;
 mod partition_log;
@@ -39,9 +40,10 @@ mod write_out;
 
 pub use error::{AppendError, LogError, LogFailure, ReadError, RecoveryError};
 pub(crate) use folder::remove_deleted_topics;
+pub use lending::{Lending, Loan};
 pub use options::{JournalOptions, LogConfig, LogOptions};
 pub use partition_log::{AppendInfo, PartitionLog};
-pub use reader::{LogSlice, ReadBatches};
+pub use reader::{LogSlice, ReadBatches, Room};
 pub use recovery::{KnownTopics, PartitionStart, Recovered, Suspect, recover};
 pub use shard_log::{LogStats, ShardLog};
 

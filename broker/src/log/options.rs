@@ -50,6 +50,10 @@ pub struct LogOptions {
     pub bypass_bytes: u64,
     /// One direct read. Default 512 KiB.
     pub read_bytes: usize,
+    /// Memory that readers may hold together: tails, cache and buffers of direct reads, until their
+    /// sockets took it. At the bound reads wait. Default 64 MiB; the broker sets a quarter of
+    /// `shard.memory.bytes`.
+    pub lent_bytes: usize,
     /// Segment files open at a time; more only while more are being read or written. Default 512.
     pub open_files: usize,
 }
@@ -62,6 +66,7 @@ impl Default for LogOptions {
             cache_bytes_per_partition: 4 << 20,
             bypass_bytes: 64 << 10,
             read_bytes: 512 << 10,
+            lent_bytes: 64 << 20,
             open_files: 512,
         }
     }

@@ -14,6 +14,7 @@ use corelog_protocol::record::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchView
 use corelog_protocol::{Offset, Timestamp, TimestampType};
 
 use super::ReadError;
+use super::lending::Loan;
 use super::partition_log::{PartitionLog, State};
 use super::segment::Segment;
 use super::shard_log::Shared;
@@ -45,13 +46,35 @@ impl AsRef<[u8]> for LogSlice {
     }
 }
 
+impl LogSlice {
+    /// Bytes that holding this slice keeps in memory.
+    fn held_bytes(&self) -> usize {
+        match self {
+            LogSlice::Memory(slice) => slice.held_bytes(),
+            LogSlice::Disk(buffer) => buffer.held_bytes(),
+        }
+    }
+}
+
 /// Whole batches, in order, in as few pieces as they lie in.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct ReadBatches {
     /// The pieces; a batch may run from one into the next.
     pub slices: Vec<LogSlice>,
     /// The sum of their lengths.
     pub bytes: usize,
+    /// For the memory that the pieces hold.
+    loan: Loan,
+}
+
+/// What a read does when readers hold all the memory they may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It waits in line. For those who hold nothing they read before, or all could wait for each
+    /// other.
+    Awaited,
+    /// It returns nothing.
+    IfFree,
 }
 
 impl ReadBatches {
@@ -63,6 +86,10 @@ impl ReadBatches {
     fn push(&mut self, slice: LogSlice) {
         self.bytes += slice.len();
         self.slices.push(slice);
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.slices.iter().map(LogSlice::held_bytes).sum()
     }
 
     /// One copy of everything, for another core.
@@ -136,8 +163,55 @@ impl PartitionLog {
     /// All that is in memory comes at once. From the disk comes as much as one direct read brings,
     /// and never less than half of that while there is more: how far an earlier read had read ahead
     /// and where a segment ends makes no difference.
+    ///
+    /// What is returned stays in memory until it is dropped. When readers hold all they may, this
+    /// waits in line.
     pub async fn read(
         &self,
+        from: Offset,
+        until: Offset,
+        max_bytes: usize,
+    ) -> Result<ReadBatches, ReadError> {
+        self.read_in(Room::Awaited, from, until, max_bytes).await
+    }
+
+    /// As [`PartitionLog::read`]; `room` says what happens when readers hold all they may.
+    pub async fn read_in(
+        &self,
+        room: Room,
+        from: Offset,
+        until: Offset,
+        max_bytes: usize,
+    ) -> Result<ReadBatches, ReadError> {
+        let Some(shared) = self.shared() else {
+            return Ok(ReadBatches::default());
+        };
+        let mut wanted = match tail_position(&self.state.borrow(), from) {
+            Some(_) => 0,
+            // Taken before the disk is read: the buffers of reads on their way count as well.
+            None => max_bytes.clamp(BLOCK, shared.options.read_bytes),
+        };
+        loop {
+            let loan = match room {
+                _ if wanted == 0 || from >= until => Loan::default(),
+                Room::Awaited => shared.lending.lend(wanted).await,
+                Room::IfFree => match shared.lending.try_lend(wanted) {
+                    Some(loan) => loan,
+                    None => return Ok(ReadBatches::default()),
+                },
+            };
+            let mut read = self.read_pieces(&shared, from, until, max_bytes).await?;
+            wanted = read.held_bytes();
+            if let Some(loan) = shared.lending.fit(loan, wanted) {
+                read.loan = loan;
+                return Ok(read);
+            }
+        }
+    }
+
+    async fn read_pieces(
+        &self,
+        shared: &Rc<Shared>,
         from: Offset,
         until: Offset,
         max_bytes: usize,
@@ -154,9 +228,6 @@ impl PartitionLog {
             }
         }
         let mut read = ReadBatches::default();
-        let Some(shared) = self.shared() else {
-            return Ok(read);
-        };
         let mut bounds = Bounds {
             from,
             until: until.min(self.log_end_offset()),
@@ -175,7 +246,7 @@ impl PartitionLog {
                 break;
             }
             let step = (window - read.bytes).max(BLOCK);
-            let (slice, next_offset) = match self.read_segment(&shared, &bounds, step).await {
+            let (slice, next_offset) = match self.read_segment(shared, &bounds, step).await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break,
                 // What was read before is good; who goes on meets the error first.
@@ -226,7 +297,9 @@ impl PartitionLog {
         };
         let size = first_batch_size(&buffer, &span, position)?;
         if size > buffer.len() && (bounds.is_first || size <= bounds.max_bytes) {
-            // A batch larger than the window, or than what was read ahead, comes whole.
+            // A batch larger than the window, or than what was read ahead, comes whole. The part of
+            // it is given up first: nobody waits for memory while holding much.
+            drop(buffer);
             buffer = read_exactly(shared, &span, position, size).await?;
         }
         let (bytes, next_offset) = whole_batches(&buffer, bounds);
@@ -372,12 +445,9 @@ impl PartitionLog {
         let task = charge.map(|charge| {
             let (storage, segment) = (shared.storage.clone(), span.segment.clone());
             spawn(async move {
-                let _charge = charge;
-                segment
-                    .file(&storage)
-                    .await?
-                    .read_at(position, length)
-                    .await
+                let file = segment.file(&storage).await?;
+                let buffer = file.read_at(position, length).await?;
+                Ok(buffer.with_charge(Some(charge)))
             })
         });
         self.read_aheads.put(ReadAhead {
@@ -410,9 +480,10 @@ async fn read_exactly(
         );
         return Err(corrupt(span, position, &reason));
     }
-    let _charge = shared.charge(length).await;
+    let charge = shared.charge(length).await;
     let file = span.segment.file(&shared.storage).await.map_err(failed)?;
-    file.read_at(position, length).await.map_err(failed)
+    let buffer = file.read_at(position, length).await.map_err(failed)?;
+    Ok(buffer.with_charge(charge))
 }
 
 /// The part of a batch header that hopping needs.

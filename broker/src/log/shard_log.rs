@@ -12,6 +12,7 @@ use futures_util::future::{Either, select};
 use super::checkpoint::checkpoint_path;
 use super::commit::Commit;
 use super::journal::JournalFiles;
+use super::lending::Lending;
 use super::open_files::OpenFiles;
 use super::partition_log::PartitionLog;
 use super::recovery::PartitionStart;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     /// Journal groups have a pool of their own: writing one must never wait for a tail, which
     /// waits for that write.
     pub(crate) journal_pool: BufferPool,
+    pub(crate) lending: Lending,
     pub(crate) options: LogOptions,
     pub(crate) shard: ShardId,
     pub(crate) generation: Generation,
@@ -172,6 +174,7 @@ impl ShardLog {
             storage,
             pool,
             journal_pool,
+            lending: Lending::new(options.lent_bytes),
             open_files: OpenFiles::new(options.open_files),
             options,
             shard,
@@ -253,6 +256,16 @@ impl ShardLog {
             }
             self.shared.failed.notified().await;
         }
+    }
+
+    /// What readers hold of this shard's memory.
+    pub fn lending(&self) -> &Lending {
+        &self.shared.lending
+    }
+
+    /// Room for bytes that were copied for a reader. `None` once the log directory has stopped.
+    pub(crate) async fn charge(&self, bytes: usize) -> Option<Charge> {
+        self.shared.charge(bytes).await
     }
 
     /// Counters since the start.

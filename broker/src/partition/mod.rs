@@ -26,9 +26,9 @@ mod waiting_fetch;
 
 pub(crate) use reply::ProduceReply;
 pub use request::{
-    DescribeOutcome, FetchCommand, FetchOutcome, Fetched, FetchedData, ListOffsetsCommand,
-    ListOffsetsOutcome, ListedOffset, Marks, Outcome, PartitionSize, ProduceCommand,
-    ProduceOutcome, Produced, Refusal,
+    CopiedData, DescribeOutcome, FetchCommand, FetchOutcome, Fetched, FetchedData,
+    ListOffsetsCommand, ListOffsetsOutcome, ListedOffset, Marks, Outcome, PartitionSize,
+    ProduceCommand, ProduceOutcome, Produced, Refusal,
 };
 pub(crate) use submitted::{CrowdedPartition, SubmittedProduce};
 
@@ -164,7 +164,7 @@ impl Partition {
             let enough = bytes >= command.min_bytes.min(command.max_bytes);
             if enough || waited || now() >= command.deadline {
                 shared.metrics.fetch_bytes.add(bytes as u64);
-                let data = read.map_or(FetchedData::Empty, |read| FetchedData::Local(read.slices));
+                let data = read.map_or(FetchedData::Empty, FetchedData::Local);
                 return Outcome::ok(
                     Fetched {
                         data,
@@ -267,7 +267,7 @@ impl Shared {
         }
         match self
             .log
-            .read(command.fetch_offset, until, command.max_bytes)
+            .read_in(command.room, command.fetch_offset, until, command.max_bytes)
             .await
         {
             Ok(read) => Ok(Some(read)),

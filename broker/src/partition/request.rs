@@ -13,8 +13,8 @@ use corelog_protocol::{
     Acks, Durability, ErrorCode, IsolationLevel, LeaderEpoch, Offset, Timestamp,
 };
 
-use crate::log::{LogSlice, TopicPartition};
-use crate::runtime::Instant;
+use crate::log::{Loan, ReadBatches, Room, TopicPartition};
+use crate::runtime::{Charge, Instant};
 
 /// Record batches for one partition.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct FetchCommand {
     pub min_bytes: usize,
     pub deadline: Instant,
     pub isolation: IsolationLevel,
+    /// What happens when readers hold all the memory they may.
+    pub room: Room,
 }
 
 /// A question about one partition's offsets.
@@ -147,15 +149,34 @@ pub struct Fetched<D = FetchedData> {
 
 pub type FetchOutcome = Outcome<Fetched>;
 
-/// Whole record batches, in order.
-#[derive(Clone, Debug, Default)]
+/// Whole record batches, in order. Dropped when the reader's socket took them: until then they count
+/// as held by readers (see `log::Lending`).
+#[derive(Debug, Default)]
 pub enum FetchedData {
     #[default]
     Empty,
     /// From a partition of this shard: the log's own memory, not copied.
-    Local(Vec<LogSlice>),
+    Local(ReadBatches),
     /// From another shard. The log's buffers never leave their core, so these bytes are a copy.
-    Forwarded(Bytes),
+    Forwarded(CopiedData),
+}
+
+/// A copy of what another shard read, counted on the shard that received it.
+#[derive(Debug)]
+pub struct CopiedData {
+    bytes: Bytes,
+    _loan: Loan,
+    _charge: Option<Charge>,
+}
+
+impl CopiedData {
+    pub(crate) fn new(bytes: Bytes, loan: Loan, charge: Option<Charge>) -> Self {
+        Self {
+            bytes,
+            _loan: loan,
+            _charge: charge,
+        }
+    }
 }
 
 impl FetchedData {
@@ -169,13 +190,14 @@ impl FetchedData {
 
     /// The bytes in order, in as many pieces as they lie in memory.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let (local, forwarded): (&[LogSlice], &[u8]) = match self {
-            Self::Empty => (&[], &[]),
-            Self::Local(slices) => (slices, &[]),
-            Self::Forwarded(bytes) => (&[], bytes),
+        let (local, forwarded): (_, &[u8]) = match self {
+            Self::Empty => (None, &[]),
+            Self::Local(read) => (Some(&read.slices), &[]),
+            Self::Forwarded(copied) => (None, &copied.bytes),
         };
         local
-            .iter()
+            .into_iter()
+            .flatten()
             .map(|slice| &**slice)
             .chain(std::iter::once(forwarded).filter(|bytes| !bytes.is_empty()))
     }

@@ -17,7 +17,7 @@ use super::mailbox::MAILBOX_BYTES;
 use super::{FetchCommand, FetchOutcome, Partition, ProduceCommand};
 use crate::config::TopicConfig;
 use crate::log::{
-    JournalOptions, KnownTopics, LogConfig, LogOptions, ShardLog, TopicPartition, recover,
+    JournalOptions, KnownTopics, LogConfig, LogOptions, Room, ShardLog, TopicPartition, recover,
 };
 use crate::metrics::ShardMetrics;
 use crate::runtime::sim::{Fault, Operation};
@@ -134,6 +134,7 @@ fn fetch(offset: i64, wait: Duration) -> FetchCommand {
         min_bytes: 1,
         deadline: now() + wait,
         isolation: IsolationLevel::ReadUncommitted,
+        room: Room::Awaited,
     }
 }
 

@@ -399,6 +399,11 @@ impl BufferSlice {
         }
     }
 
+    /// Bytes that holding this slice keeps in memory: those of its whole buffer.
+    pub fn held_bytes(&self) -> usize {
+        self.filled.lease.memory().len()
+    }
+
     /// The memory, if this slice is all of it: then it can be written without a copy.
     pub(super) fn whole_memory(&self) -> Option<&Memory> {
         let memory = self.filled.lease.memory();

@@ -285,6 +285,12 @@ impl WriteHalf {
         self.0.write_all_vectored(parts).await
     }
 
+    /// Writes as much as the socket takes at once, waiting until it takes some. The parts are not all
+    /// empty. Cancel safe.
+    pub async fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(parts).await
+    }
+
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_vectored(&mut [IoSlice::new(bytes)]).await
     }
@@ -341,24 +347,33 @@ impl Stream {
         // Drops empty parts at the front, so that a first part has bytes to wait with.
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
+            let sent = self.write_vectored(parts).await?;
+            IoSlice::advance_slices(&mut parts, sent);
+        }
+        Ok(())
+    }
+
+    async fn write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
             let sent = match self.send_now(parts) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let first = parts.iter().find(|part| !part.is_empty());
+                    let first = first.expect("there are bytes to be written");
                     // Sends the first part itself once the socket has room.
                     poll_fn(|context| {
                         let mut stream = self.stream.borrow_mut();
-                        Pin::new(&mut *stream).poll_write(context, &parts[0])
+                        Pin::new(&mut *stream).poll_write(context, first)
                     })
                     .await?
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 sent => sent?,
             };
-            if sent == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            IoSlice::advance_slices(&mut parts, sent);
+            return match sent {
+                0 => Err(io::ErrorKind::WriteZero.into()),
+                sent => Ok(sent),
+            };
         }
-        Ok(())
     }
 
     fn send_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -3,9 +3,15 @@
 use std::ops::{Deref, Range};
 use std::rc::Rc;
 
-/// Bytes that were read: immutable, cheap to clone and to cut.
+use super::buffer::Charge;
+
+/// Bytes that were read: immutable, cheap to clone and to cut. A part keeps all that was read in
+/// memory, and with it the charge for it.
 #[derive(Clone)]
-pub struct ReadBuffer(Bytes);
+pub struct ReadBuffer {
+    bytes: Bytes,
+    charge: Option<Rc<Charge>>,
+}
 
 #[derive(Clone)]
 enum Bytes {
@@ -16,18 +22,36 @@ enum Bytes {
 impl ReadBuffer {
     pub(super) fn from_bytes(bytes: Rc<[u8]>) -> Self {
         let whole = 0..bytes.len();
-        Self(Bytes::Shared(bytes, whole))
+        Self {
+            bytes: Bytes::Shared(bytes, whole),
+            charge: None,
+        }
     }
 
     pub(super) fn from_direct(bytes: glommio::io::ReadResult) -> Self {
-        Self(Bytes::Direct(bytes))
+        Self {
+            bytes: Bytes::Direct(bytes),
+            charge: None,
+        }
+    }
+
+    /// Keeps the charge that was taken for this read for as long as any part of the bytes lives.
+    pub fn with_charge(mut self, charge: Option<Charge>) -> Self {
+        self.charge = charge.map(Rc::new);
+        self
+    }
+
+    /// Bytes that holding this, or a part of it, keeps in memory, as far as they were charged.
+    pub fn held_bytes(&self) -> usize {
+        let charged = self.charge.as_ref().map_or(0, |charge| charge.bytes());
+        charged.max(self.len())
     }
 
     /// A part of these bytes; the range counts from their own start.
     pub fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end, "a range runs forward");
         assert!(range.end <= self.len(), "a part lies within the whole");
-        Self(match &self.0 {
+        let bytes = match &self.bytes {
             Bytes::Direct(bytes) if range.is_empty() => {
                 let _ = bytes;
                 Bytes::Shared(Rc::from([]), 0..0)
@@ -40,7 +64,11 @@ impl ReadBuffer {
                 let start = whole.start + range.start;
                 Bytes::Shared(Rc::clone(bytes), start..start + range.len())
             }
-        })
+        };
+        Self {
+            bytes,
+            charge: self.charge.clone(),
+        }
     }
 }
 
@@ -48,7 +76,7 @@ impl Deref for ReadBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        match &self.bytes {
             Bytes::Direct(bytes) => bytes,
             Bytes::Shared(bytes, range) => &bytes[range.clone()],
         }

@@ -12,13 +12,14 @@ use super::partitions::Slot;
 use super::pending_produce::{PendingProduce, hinted};
 use super::state::ShardState;
 use crate::controller::{self, ControllerError};
-use crate::log::TopicPartition;
+use crate::log::{Lending, Loan, Room, TopicPartition};
 use crate::metadata::{MetadataImage, shard_of};
 use crate::metrics::ShardMetrics;
 use crate::partition::{
-    DescribeOutcome, FetchCommand, FetchOutcome, Fetched, FetchedData, ListOffsetsCommand,
-    ListOffsetsOutcome, Outcome, Partition, ProduceCommand, Refusal,
+    CopiedData, DescribeOutcome, FetchCommand, FetchOutcome, Fetched, FetchedData,
+    ListOffsetsCommand, ListOffsetsOutcome, Outcome, Partition, ProduceCommand, Refusal,
 };
+use crate::runtime::now;
 
 /// What a listener holds of its shard. Cheap to clone; stays on its core.
 ///
@@ -59,6 +60,11 @@ impl Router {
         &self.shard.metrics
     }
 
+    /// What this shard's readers hold of its memory.
+    pub fn lending(&self) -> &Lending {
+        self.shard.log.lending()
+    }
+
     /// Puts a produce in its partition's line.
     ///
     /// The order of calls is the order of offsets: the place in line is settled when this
@@ -82,21 +88,48 @@ impl Router {
     pub async fn fetch(&self, command: FetchCommand) -> FetchOutcome {
         match self.find(command.topic_partition) {
             Place::Here(partition) => partition.fetch(command).await,
-            Place::Elsewhere(owner) => {
-                // Fetches wait long, so they have a lane of their own: they must not keep
-                // produces from their places.
-                let lane = self.shard.fetch_lane(owner);
-                lane.room().await;
-                let answer: Option<CopiedFetchOutcome> = self
-                    .forward(lane, |reply| ShardMessage::Fetch { command, reply })
-                    .await;
-                hinted(answer, self.hint(owner)).map(|fetched| Fetched {
-                    data: FetchedData::Forwarded(fetched.data),
-                    diverging_epoch: fetched.diverging_epoch,
-                })
-            }
+            Place::Elsewhere(owner) => self.fetch_elsewhere(command, owner).await,
             Place::Nowhere(refusal) => Outcome::refused(refusal, None),
         }
+    }
+
+    /// Fetches from another shard. The copy counts as held by this shard's readers: when they hold
+    /// all they may, it is given up and asked for again once there is room.
+    async fn fetch_elsewhere(&self, mut command: FetchCommand, owner: ShardId) -> FetchOutcome {
+        let log = &self.shard.log;
+        let mut loan = Loan::default();
+        loop {
+            let outcome = self.fetch_copy(command.clone(), owner).await;
+            let bytes = outcome.result.as_ref().map_or(0, |it| it.data.len());
+            if let Some(loan) = log.lending().fit(loan, bytes) {
+                let charge = match bytes {
+                    0 => None,
+                    bytes => log.charge(bytes).await,
+                };
+                return outcome.map(|fetched| Fetched {
+                    data: FetchedData::Forwarded(CopiedData::new(fetched.data, loan, charge)),
+                    diverging_epoch: fetched.diverging_epoch,
+                });
+            }
+            if command.room == Room::IfFree {
+                return outcome.map(|_| Fetched::default());
+            }
+            drop(outcome);
+            loan = log.lending().lend(bytes).await;
+            // What was there is still there: a loan is not held while waiting for records.
+            command.deadline = now();
+        }
+    }
+
+    async fn fetch_copy(&self, command: FetchCommand, owner: ShardId) -> CopiedFetchOutcome {
+        // Fetches wait long, so they have a lane of their own: they must not keep produces from
+        // their places.
+        let lane = self.shard.fetch_lane(owner);
+        lane.room().await;
+        let answer = self
+            .forward(lane, |reply| ShardMessage::Fetch { command, reply })
+            .await;
+        hinted(answer, self.hint(owner))
     }
 
     pub async fn list_offsets(&self, command: ListOffsetsCommand) -> ListOffsetsOutcome {

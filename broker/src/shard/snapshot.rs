@@ -68,6 +68,16 @@ impl ShardState {
                 self.pool.in_use() as u64,
             ),
             (
+                "memory_lent_bytes",
+                "Memory that readers hold until their sockets took it; a part of memory_bytes.",
+                self.log.lending().lent() as u64,
+            ),
+            (
+                "memory_lent_limit_bytes",
+                "The bound on the memory that readers hold.",
+                self.log.lending().limit() as u64,
+            ),
+            (
                 "memory_budget_bytes",
                 "The bound on the shard's buffer pool.",
                 self.pool.budget() as u64,

@@ -57,6 +57,12 @@ impl Connection {
         connection
     }
 
+    /// Has the kernel take next to nothing that this client does not read itself.
+    pub(crate) fn buffer_little(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_recv_buffer_size(4096).unwrap();
+    }
+
     /// Sends a request without payload and decodes its response.
     pub(crate) fn ask<Q: EncodeMessage, R: Message>(&mut self, request: &Q) -> R {
         self.exchange(request, &[]).0

@@ -32,6 +32,10 @@ pub(super) enum Close {
     FrameTimedOut(Duration),
     #[error("the peer took no bytes for {0:?}")]
     SendTimedOut(Duration),
+    #[error(
+        "the peer held records that it did not take for {0:?} while other readers waited for memory"
+    )]
+    HeldMemory(Duration),
     #[error("nothing was asked for {0:?}")]
     Idle(Duration),
     #[error("the broker has {limit} connections, which is its limit (max.connections)")]
@@ -63,7 +67,7 @@ impl Close {
             // The peer may have closed only its sending half and still be reading.
             Self::PeerClosed => Ending::Drain,
             Self::Stopping => Ending::DrainWrites,
-            Self::SocketFailed(_) | Self::SendTimedOut(_) => Ending::Abandon,
+            Self::SocketFailed(_) | Self::SendTimedOut(_) | Self::HeldMemory(_) => Ending::Abandon,
             Self::Truncated { .. }
             | Self::BadFrame(_)
             | Self::NotARequest(_)
@@ -84,6 +88,7 @@ impl Close {
             | Self::SocketFailed(_)
             | Self::Truncated { .. }
             | Self::SendTimedOut(_)
+            | Self::HeldMemory(_)
             | Self::Idle(_)
             | Self::Stopping => return None,
             Self::HelloRefused(refusal) | Self::UnansweredFailure(refusal) => {
@@ -144,7 +149,11 @@ impl Close {
     pub(super) fn is_silence(&self) -> bool {
         matches!(
             self,
-            Self::HelloTimedOut(_) | Self::FrameTimedOut(_) | Self::SendTimedOut(_) | Self::Idle(_)
+            Self::HelloTimedOut(_)
+                | Self::FrameTimedOut(_)
+                | Self::SendTimedOut(_)
+                | Self::HeldMemory(_)
+                | Self::Idle(_)
         )
     }
 }

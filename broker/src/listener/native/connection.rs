@@ -53,6 +53,8 @@ pub(super) struct Connection {
     reads_under_way: Cell<usize>,
     /// Partitions that must take more before another request is read.
     crowded: RefCell<Vec<Crowded>>,
+    /// Replies and pushes with records, waiting to be sent or for those before them.
+    held: Cell<usize>,
     watch: Watch,
     close: OnceCell<Close>,
     /// Where the receiver hears of the end, whatever else it waits for.
@@ -68,9 +70,8 @@ impl Connection {
     pub(super) fn new(server: Rc<Server>, peer: SocketAddr) -> Rc<Self> {
         let watch = Watch::new(server.tick());
         Rc::new(Self {
-            server,
             peer,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(server.router.lending().limit()),
             produce_order: RefCell::default(),
             fetch_order: RefCell::default(),
             subscriptions: Subscriptions::default(),
@@ -78,7 +79,9 @@ impl Connection {
             bytes_in_flight: Cell::new(0),
             reads_under_way: Cell::new(0),
             crowded: RefCell::default(),
+            held: Cell::new(0),
             watch,
+            server,
             close: OnceCell::new(),
             end: WakeSlot::default(),
             room: WakeSlot::default(),
@@ -218,12 +221,8 @@ impl Connection {
             _ => reason.refusal().map(Reply::error),
         };
         if let Some(reply) = last_words {
-            self.outbox.push(Outgoing {
-                api,
-                correlation_id,
-                reply,
-                in_flight: None,
-            });
+            self.outbox
+                .push(Outgoing::new((api, correlation_id), reply, None));
         }
         self.server.note_close(self.peer, &reason);
         self.close
@@ -302,14 +301,39 @@ impl Connection {
     /// Notes that the sender waits for the peer to take bytes, or that it took some.
     pub(super) fn note_sending(&self, sending: bool) {
         self.watch.set_sending(sending.then(|| self.server.tick()));
+        self.note_progress();
     }
 
-    /// Ends the connection if its peer let a time-out pass.
-    pub(super) fn sweep(&self) {
+    /// Counts a reply or push that holds records, from here until [`Connection::note_sent`].
+    pub(super) fn note_held(&self, outgoing: &Outgoing) {
+        if outgoing.holds_records {
+            let before = self.held.replace(self.held.get() + 1);
+            if before == 0 {
+                self.note_progress();
+            }
+        }
+    }
+
+    pub(super) fn note_sent(&self, outgoing: &Outgoing) {
+        if outgoing.holds_records {
+            self.held.set(self.held.get() - 1);
+        }
+        self.outbox.note_sent(outgoing);
+        self.note_progress();
+    }
+
+    /// Notes that the peer took something of what it holds, if it holds records.
+    pub(super) fn note_progress(&self) {
+        let holds = self.held.get() > 0;
+        self.watch.set_holding(holds.then(|| self.server.tick()));
+    }
+
+    /// Ends the connection if its peer let a time-out pass. `pressed`: other readers wait for memory.
+    pub(super) fn sweep(&self, pressed: bool) {
         let is_used = self.requests_in_flight.get() > 0 || !self.subscriptions.is_empty();
-        if let Some(close) = self
-            .watch
-            .overdue(self.server.tick(), is_used, &self.server.timeouts)
+        if let Some(close) =
+            self.watch
+                .overdue(self.server.tick(), is_used, pressed, &self.server.timeouts)
         {
             self.close(close);
         }

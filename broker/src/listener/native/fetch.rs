@@ -4,6 +4,9 @@
 //! in the request's order and within its bytes; if that is less than `min_bytes`, it waits until
 //! any of them has more and reads again. It is answered at the deadline at the latest, and at
 //! once when a partition refuses, which is how the client learns of it.
+//!
+//! While it waits it holds no records. When readers hold all the memory they may, a fetch waits in
+//! line for its first partition that has records, and brings of the others what there is room for.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -20,7 +23,7 @@ use super::outbox::{Payload, Reply};
 use super::receiver::Request;
 use super::reply_order::Lanes;
 use super::request::{Answer, Order, decode};
-use crate::log::TopicPartition;
+use crate::log::{Room, TopicPartition};
 use crate::partition::{FetchCommand, FetchOutcome, FetchedData, Refusal};
 use crate::runtime::{self, Instant};
 use crate::shard::Router;
@@ -28,16 +31,22 @@ use crate::shard::Router;
 /// A longer `max_wait_ms` is cut to this.
 const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
 
+/// A reply brings at most this part of what readers may hold, so that a few large fetches leave room
+/// for others; a single larger batch comes alone.
+const LENDING_SHARE: usize = 4;
+
 pub(super) fn start(
     connection: &Rc<Connection>,
     request: &mut Request,
 ) -> Result<impl Future<Output = Answer> + use<>, Refusal> {
     let fetch: FetchRequest = decode(request)?;
-    let max_bytes = (fetch.max_bytes as usize).min(connection.server.options.max_fetch_bytes);
+    let server = Rc::clone(&connection.server);
+    let max_bytes = (fetch.max_bytes as usize)
+        .min(server.options.max_fetch_bytes)
+        .min(server.router.lending().limit() / LENDING_SHARE);
     request.in_flight.add_reply_bytes(max_bytes);
     let lanes = Lanes::new(fetch.partitions.iter().map(topic_partition));
     let ticket = connection.fetch_order.borrow_mut().admit(lanes);
-    let server = Rc::clone(&connection.server);
     let fetch = Fetch {
         router: server.router.clone(),
         max_bytes,
@@ -50,7 +59,13 @@ pub(super) fn start(
         let outcomes = match &fetch.request.partitions[..] {
             [only] => vec![
                 fetch
-                    .read(only, max_bytes, fetch.min_bytes, fetch.deadline)
+                    .read(
+                        only,
+                        max_bytes,
+                        fetch.min_bytes,
+                        fetch.deadline,
+                        Room::Awaited,
+                    )
                     .await,
             ],
             _ => fetch.read_all().await,
@@ -90,6 +105,7 @@ impl Fetch {
         room: usize,
         min_bytes: usize,
         deadline: Instant,
+        room_in_memory: Room,
     ) -> FetchOutcome {
         let command = FetchCommand {
             topic_partition: topic_partition(partition),
@@ -100,21 +116,25 @@ impl Fetch {
             min_bytes,
             deadline,
             isolation: self.request.isolation,
+            room: room_in_memory,
         };
         self.router.fetch(command).await
     }
 
     async fn read_all(&self) -> Vec<FetchOutcome> {
+        let mut has_more = true;
         loop {
             let outcomes = self.read_present().await;
-            let total: usize = outcomes.iter().map(data_length).sum();
-            if total >= self.min_bytes
+            let lengths: Vec<usize> = outcomes.iter().map(data_length).collect();
+            if lengths.iter().sum::<usize>() >= self.min_bytes
                 || outcomes.iter().any(is_final)
                 || runtime::now() >= self.deadline
-                || !self.wait_for_more(&outcomes).await
+                || !has_more
             {
                 return outcomes;
             }
+            drop(outcomes);
+            has_more = self.wait_for_more(&lengths).await;
         }
     }
 
@@ -123,26 +143,37 @@ impl Fetch {
         let mut outcomes = Vec::with_capacity(self.request.partitions.len());
         let mut room = self.max_bytes;
         for partition in &self.request.partitions {
-            let outcome = self.read(partition, room, 0, runtime::now()).await;
+            let in_memory = match room {
+                room if room == self.max_bytes => Room::Awaited,
+                _ => Room::IfFree,
+            };
+            let outcome = self
+                .read(partition, room, 0, runtime::now(), in_memory)
+                .await;
             room = room.saturating_sub(data_length(&outcome));
             outcomes.push(outcome);
         }
         outcomes
     }
 
-    /// Waits until a partition has more than it gave; false if nothing came.
-    async fn wait_for_more(&self, outcomes: &[FetchOutcome]) -> bool {
+    /// Waits until a partition has more than the `lengths` that were there; false if nothing came.
+    async fn wait_for_more(&self, lengths: &[usize]) -> bool {
         let mut waits: FuturesUnordered<_> = self
             .request
             .partitions
             .iter()
-            .zip(outcomes)
-            .map(|(partition, outcome)| (partition, data_length(outcome)))
+            .zip(lengths.iter().copied())
             // One that gave all it may has nothing to add.
-            .filter(|&(partition, had)| had < partition.max_bytes as usize)
+            .filter(|&(partition, had)| had < self.max_bytes.min(partition.max_bytes as usize))
             .map(|(partition, had)| async move {
                 let outcome = self
-                    .read(partition, usize::MAX, had + 1, self.deadline)
+                    .read(
+                        partition,
+                        self.max_bytes,
+                        had + 1,
+                        self.deadline,
+                        Room::Awaited,
+                    )
                     .await;
                 outcome.result.is_err() || data_length(&outcome) > had
             })

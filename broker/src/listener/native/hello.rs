@@ -63,21 +63,21 @@ pub(super) fn greet(
         return Ok(Greeting::HandOff(serving));
     }
     let limits = server.options.frame_limits;
-    connection.outbox.push(Outgoing {
-        api: header.api,
-        correlation_id: header.correlation_id,
-        reply: Reply::Hello(HelloResponse {
-            version: MESSAGE_VERSION,
-            features: 0,
-            cluster_id: server.router.image().cluster_id.to_string(),
-            broker_id: server.router.broker_id(),
-            shard: serving,
-            shards: server.router.shards(),
-            max_frame_metadata: limits.max_metadata,
-            max_frame_payload: limits.max_payload,
-        }),
-        in_flight: None,
-    });
+    let response = HelloResponse {
+        version: MESSAGE_VERSION,
+        features: 0,
+        cluster_id: server.router.image().cluster_id.to_string(),
+        broker_id: server.router.broker_id(),
+        shard: serving,
+        shards: server.router.shards(),
+        max_frame_metadata: limits.max_metadata,
+        max_frame_payload: limits.max_payload,
+    };
+    connection.outbox.push(Outgoing::new(
+        (header.api, header.correlation_id),
+        Reply::Hello(response),
+        None,
+    ));
     Ok(Greeting::Here)
 }
 

@@ -15,10 +15,13 @@ use super::connection::InFlight;
 use crate::partition::{FetchedData, Refusal};
 use crate::runtime::Notify;
 
-/// At or above this many bytes of pushes waiting to be sent, subscriptions do not push. However
-/// much credit a slow reader grants, this is what it holds of the broker's memory, plus one push
-/// per subscription.
-pub(super) const MAX_WAITING_PUSH_BYTES: usize = 4 * 1024 * 1024;
+/// At or above this many bytes of pushes waiting to be sent, or the part of what readers may hold
+/// that is [`PUSH_SHARE`], subscriptions do not push. However much credit a slow reader grants, this
+/// is what it holds of the broker's memory, plus one push per subscription.
+const MAX_WAITING_PUSH_BYTES: usize = 4 * 1024 * 1024;
+/// One byte in so many of what readers may hold: so few connections that do not read leave room for
+/// the others.
+const PUSH_SHARE: usize = 16;
 
 /// Record batches that follow a table, one piece per partition.
 pub(super) type Payload = Vec<FetchedData>;
@@ -99,16 +102,51 @@ pub(super) struct Outgoing {
     /// Given back once the bytes are sent. Pushes and last words have none.
     #[expect(dead_code, reason = "held for what its drop does")]
     pub(super) in_flight: Option<InFlight>,
+    /// It holds records, and so memory that other readers may want.
+    pub(super) holds_records: bool,
 }
 
-#[derive(Default)]
+impl Outgoing {
+    pub(super) fn new(
+        (api, correlation_id): (u16, u32),
+        reply: Reply,
+        in_flight: Option<InFlight>,
+    ) -> Self {
+        let holds_records = reply.payload().iter().any(|data| !data.is_empty());
+        Self {
+            api,
+            correlation_id,
+            reply,
+            in_flight,
+            holds_records,
+        }
+    }
+}
+
 pub(super) struct Outbox {
+    push_limit: usize,
     queue: RefCell<VecDeque<Outgoing>>,
     push_bytes: Cell<usize>,
     pushes_sent: Notify,
 }
 
 impl Outbox {
+    /// `lending_limit`: what all readers of the shard may hold.
+    pub(super) fn new(lending_limit: usize) -> Self {
+        Self {
+            push_limit: (lending_limit / PUSH_SHARE).clamp(1, MAX_WAITING_PUSH_BYTES),
+            queue: RefCell::default(),
+            push_bytes: Cell::new(0),
+            pushes_sent: Notify::new(),
+        }
+    }
+
+    /// Bytes of pushes waiting to be sent at which subscriptions stop; one push is no larger, unless
+    /// it is a single batch.
+    pub(super) fn push_limit(&self) -> usize {
+        self.push_limit
+    }
+
     pub(super) fn push(&self, outgoing: Outgoing) {
         self.push_bytes
             .set(self.push_bytes.get() + push_bytes(&outgoing));
@@ -139,7 +177,7 @@ impl Outbox {
 
     /// Waits until pushes may be added.
     pub(super) async fn room_for_pushes(&self) {
-        while self.push_bytes.get() >= MAX_WAITING_PUSH_BYTES {
+        while self.push_bytes.get() >= self.push_limit {
             self.pushes_sent.notified().await;
         }
     }

@@ -51,11 +51,11 @@ pub(super) struct Completion {
 impl Completion {
     /// Queues the reply, and those that it held back.
     pub(super) fn settle(self, connection: &Connection) {
-        let outgoing = |reply| Outgoing {
-            api: self.api,
-            correlation_id: self.correlation_id,
-            reply,
-            in_flight: Some(self.in_flight),
+        let outgoing = |reply| {
+            let frame = (self.api, self.correlation_id);
+            let outgoing = Outgoing::new(frame, reply, Some(self.in_flight));
+            connection.note_held(&outgoing);
+            outgoing
         };
         match self.answer {
             Answer::Reply(reply) => connection.outbox.push(outgoing(reply)),

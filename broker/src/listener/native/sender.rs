@@ -180,9 +180,13 @@ impl Batch {
                     is_first || bytes <= BATCH_BYTES
                 })
                 .count();
-            let (now, later) = rest.split_at_mut(count);
+            let (mut now, later) = rest.split_at_mut(count);
             connection.note_sending(true);
-            socket.write_all_vectored(now).await?;
+            while !now.is_empty() {
+                let sent = socket.write_vectored(now).await?;
+                connection.note_progress();
+                IoSlice::advance_slices(&mut now, sent);
+            }
             rest = later;
         }
         Ok(())
@@ -190,7 +194,7 @@ impl Batch {
 
     fn clear(&mut self, connection: &Connection) {
         for outgoing in self.replies.drain(..) {
-            connection.outbox.note_sent(&outgoing);
+            connection.note_sent(&outgoing);
         }
         self.table_ends.clear();
         self.tables.clear();

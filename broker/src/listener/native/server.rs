@@ -272,8 +272,9 @@ async fn sweep(server: Rc<Server>) {
         runtime::sleep(server.timeouts.interval).await;
         server.tick.set(server.tick.get() + 1);
         let connections: Vec<_> = server.connections.borrow().values().cloned().collect();
+        let pressed = server.router.lending().is_awaited();
         for connection in connections {
-            connection.sweep();
+            connection.sweep(pressed);
         }
     }
 }

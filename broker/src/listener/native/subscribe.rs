@@ -30,6 +30,7 @@ use super::fetch::{partition_response, topic_partition};
 use super::outbox::{Outgoing, Reply};
 use super::receiver::Request;
 use super::request::{Answer, decode};
+use crate::log::Room;
 use crate::metrics::ShardMetrics;
 use crate::partition::{FetchCommand, FetchOutcome, Refusal};
 use crate::runtime::{self, Instant, Notify, Task};
@@ -150,7 +151,9 @@ pub(super) fn subscribe(connection: &Rc<Connection>, request: &Request) -> Resul
         id,
         router: connection.server.router.clone(),
         credit: Rc::clone(&credit),
-        max_push_bytes: (subscribe.max_push_bytes as usize).clamp(1, options.max_fetch_bytes),
+        max_push_bytes: (subscribe.max_push_bytes as usize)
+            .min(options.max_fetch_bytes)
+            .clamp(1, connection.outbox.push_limit()),
         isolation: subscribe.isolation,
     };
     // The task runs later, so the response stands before the first push.
@@ -265,6 +268,7 @@ impl Pusher {
             min_bytes: 1,
             deadline,
             isolation: self.isolation,
+            room: Room::Awaited,
         };
         self.router.fetch(command).await
     }
@@ -293,17 +297,16 @@ impl Pusher {
         }
         self.credit.take(bytes);
         let (response, data) = partition_response(topic_partition(&partition), outcome);
-        connection.outbox.push(Outgoing {
-            api: ApiKey::Subscribe.code(),
-            correlation_id: self.id,
-            reply: Reply::Push(
-                FetchResponse {
-                    partitions: vec![response],
-                },
-                vec![data],
-            ),
-            in_flight: None,
-        });
+        let push = FetchResponse {
+            partitions: vec![response],
+        };
+        let push = Outgoing::new(
+            (ApiKey::Subscribe.code(), self.id),
+            Reply::Push(push, vec![data]),
+            None,
+        );
+        connection.note_held(&push);
+        connection.outbox.push(push);
         connection.sender.wake();
         goes_on.then_some(partition)
     }

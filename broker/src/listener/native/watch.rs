@@ -12,6 +12,9 @@ use super::options::NativeOptions;
 /// As much of a frame must arrive within the frame time-out, or its end.
 const PROGRESS_BYTES: usize = 64 * 1024;
 
+/// How long a peer may hold records and take nothing of them while other readers wait for memory.
+const HELD_UNDER_PRESSURE: Duration = Duration::from_secs(1);
+
 /// What the connection's receiver is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -33,6 +36,8 @@ pub(super) struct Watch {
     /// Of the frame under way: how often [`PROGRESS_BYTES`] had arrived at `since`.
     steps: Cell<usize>,
     sending_since: Cell<Option<Tick>>,
+    /// Records wait for the peer, and none of them got on since.
+    holding_since: Cell<Option<Tick>>,
 }
 
 impl Watch {
@@ -42,6 +47,7 @@ impl Watch {
             since: Cell::new(now),
             steps: Cell::new(0),
             sending_since: Cell::new(None),
+            holding_since: Cell::new(None),
         }
     }
 
@@ -75,12 +81,32 @@ impl Watch {
         self.sending_since.set(since);
     }
 
+    /// Records begin to wait for the peer, or some of them got on (`Some`), or none wait.
+    pub(super) fn set_holding(&self, since: Option<Tick>) {
+        self.holding_since.set(since);
+    }
+
     /// The time-out that has passed, if one has. `is_used`: something is under way for the peer.
-    pub(super) fn overdue(&self, now: Tick, is_used: bool, limits: &Timeouts) -> Option<Close> {
+    /// `pressed`: other readers wait for memory.
+    pub(super) fn overdue(
+        &self,
+        now: Tick,
+        is_used: bool,
+        pressed: bool,
+        limits: &Timeouts,
+    ) -> Option<Close> {
         if let Some(since) = self.sending_since.get()
             && limits.send.has_passed(since, now)
         {
             return Some(Close::SendTimedOut(limits.send.duration));
+        }
+        // A request that waits behind a send may have been lent memory as well.
+        let since = self.holding_since.get().or(self.sending_since.get());
+        if pressed
+            && let Some(since) = since
+            && limits.held.has_passed(since, now)
+        {
+            return Some(Close::HeldMemory(limits.held.duration));
         }
         let since = self.since.get();
         match self.phase.get() {
@@ -127,6 +153,7 @@ pub(super) struct Timeouts {
     hello: Timeout,
     frame: Timeout,
     send: Timeout,
+    held: Timeout,
     idle: Timeout,
 }
 
@@ -149,6 +176,7 @@ impl Timeouts {
             hello: timeout(options.hello_timeout),
             frame: timeout(options.frame_timeout),
             send: timeout(options.send_timeout),
+            held: timeout(options.send_timeout.min(HELD_UNDER_PRESSURE)),
             idle: timeout(options.idle_timeout),
         }
     }
@@ -176,7 +204,7 @@ mod tests {
 
     /// The sweep, counted from the start of the wait, at which `watch` is found overdue.
     fn first_overdue(watch: &Watch, is_used: bool) -> Option<Tick> {
-        (0..100).find(|&now| watch.overdue(now, is_used, &timeouts()).is_some())
+        (0..100).find(|&now| watch.overdue(now, is_used, false, &timeouts()).is_some())
     }
 
     #[test]
@@ -197,7 +225,7 @@ mod tests {
         watch.enter(Phase::BetweenFrames, 0);
         assert_eq!(first_overdue(&watch, false), Some(17));
         assert!(matches!(
-            watch.overdue(17, false, &timeouts),
+            watch.overdue(17, false, false, &timeouts),
             Some(Close::Idle(_))
         ));
     }
@@ -227,6 +255,21 @@ mod tests {
         assert_eq!(first_overdue(&watch, true), None);
         watch.enter(Phase::HeldBack, 0);
         assert_eq!(first_overdue(&watch, false), None);
+    }
+
+    #[test]
+    fn a_peer_that_holds_records_is_overdue_only_while_others_wait_for_memory() {
+        let watch = greeted_watch();
+        watch.enter(Phase::HeldBack, 0);
+        watch.set_holding(Some(1));
+        let overdue = |now, pressed| watch.overdue(now, true, pressed, &timeouts());
+        assert!(overdue(1 + 4, true).is_none());
+        assert!(matches!(overdue(1 + 5, true), Some(Close::HeldMemory(_))));
+        assert!(overdue(1 + 5, false).is_none());
+        watch.set_holding(Some(3));
+        assert!(overdue(1 + 5, true).is_none(), "some of them got on");
+        watch.set_holding(None);
+        assert!(overdue(99, true).is_none());
     }
 
     #[test]

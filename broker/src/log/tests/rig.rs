@@ -37,6 +37,7 @@ pub(super) fn small_options() -> LogOptions {
         cache_bytes_per_partition: 64 << 10,
         bypass_bytes: 64 << 10,
         read_bytes: 64 << 10,
+        lent_bytes: 8 << 20,
         open_files: 8,
     }
 }

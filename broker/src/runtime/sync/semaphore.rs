@@ -45,6 +45,11 @@ impl Semaphore {
         self.0.available.get()
     }
 
+    /// Someone waits for permits.
+    pub fn has_line(&self) -> bool {
+        !self.0.line.borrow().is_empty()
+    }
+
     /// Takes permits if they are there and nobody waits ahead of this caller.
     pub fn try_acquire(&self, permits: usize) -> Option<Permit> {
         if !self.0.line.borrow().is_empty() {
