@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::log::arguments::LogCommand;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use corelog_client::{ClientConfig, Compression, Offset, SeekTo, Timestamp};
 
@@ -85,6 +86,11 @@ pub(crate) enum Command {
     ///
     /// Within a partition records come in order. Ctrl-C ends it.
     Consume(ConsumeArguments),
+    /// Read and check the files of a log, without a broker; Kafka's files too.
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
     /// Say what this machine lacks to run a broker, and how to mend it.
     ///
     /// Exits with 1 if a broker cannot run here.

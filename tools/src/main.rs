@@ -8,6 +8,7 @@ mod consume;
 mod doctor;
 mod interrupt;
 mod lines;
+mod log;
 mod output;
 mod produce;
 mod table;
@@ -44,6 +45,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Command::Doctor(arguments) = &cli.command {
         return doctor::run(arguments, cli.global.format);
     }
+    if let Command::Log { command } = &cli.command {
+        return log::run(command, cli.global.format);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -52,14 +56,15 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Command::Topic { command } => topic::run(command, &cli.global).await,
             Command::Produce(arguments) => produce::run(arguments, &cli.global).await,
             Command::Consume(arguments) => consume::run(arguments, &cli.global).await,
-            Command::Doctor(_) => unreachable!("it was run above"),
+            Command::Doctor(_) | Command::Log { .. } => unreachable!("it was run above"),
         }
     })
 }
 
-/// A setting given on the command line that the client does not take.
+/// A setting given on the command line that the client does not take, or a path that no log lies in.
 fn is_usage(error: &anyhow::Error) -> bool {
     error.downcast_ref::<ConfigError>().is_some()
+        || error.downcast_ref::<log::NotALog>().is_some()
         || matches!(
             error.downcast_ref::<ConnectError>(),
             Some(ConnectError::Config(_))

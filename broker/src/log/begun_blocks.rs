@@ -67,10 +67,14 @@ pub(super) fn encode(generation: Generation, blocks: &BegunBlocks) -> Vec<u8> {
 /// The blocks saved by a start that replayed the same generation; none when the file is anything
 /// else, since it is replaced as a whole and then synced.
 fn decode(bytes: &[u8], generation: Generation) -> BegunBlocks {
-    decode_checked(bytes, generation).unwrap_or_default()
+    match read(bytes) {
+        Some((found, blocks)) if found == generation => blocks,
+        _ => BegunBlocks::new(),
+    }
 }
 
-fn decode_checked(bytes: &[u8], generation: Generation) -> Option<BegunBlocks> {
+/// The blocks of a whole file, and the generation they were saved for.
+pub(super) fn read(bytes: &[u8]) -> Option<(Generation, BegunBlocks)> {
     let rest = bytes.strip_prefix(&MAGIC)?;
     let (crc, rest) = rest.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*crc) != crc32c(rest) {
@@ -82,9 +86,6 @@ fn decode_checked(bytes: &[u8], generation: Generation) -> Option<BegunBlocks> {
         number: u64::from_le_bytes(*number),
         salt: u64::from_le_bytes(*salt),
     };
-    if found != generation {
-        return None;
-    }
     let mut blocks = BegunBlocks::new();
     while !rest.is_empty() {
         let (topic_id, after) = rest.split_first_chunk::<16>()?;
@@ -98,7 +99,7 @@ fn decode_checked(bytes: &[u8], generation: Generation) -> Option<BegunBlocks> {
         blocks.insert(id, block.to_vec());
         rest = after;
     }
-    Some(blocks)
+    Some((found, blocks))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@
 
 use corelog_protocol::Offset;
 
-const OFFSET_ENTRY_BYTES: usize = 8;
-const TIME_ENTRY_BYTES: usize = 12;
+pub(super) const OFFSET_ENTRY_BYTES: usize = 8;
+pub(super) const TIME_ENTRY_BYTES: usize = 12;
 
 /// Both indexes of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]

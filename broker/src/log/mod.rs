@@ -23,6 +23,7 @@ mod commit;
 mod error;
 mod folder;
 mod index;
+pub mod inspect;
 mod journal;
 mod lending;
 mod open_files;

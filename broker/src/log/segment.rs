@@ -28,7 +28,7 @@ pub(crate) fn log_file_name(base_offset: Offset) -> String {
 }
 
 /// The base offset in a file name such as `00000000000000000042.log`.
-pub(crate) fn base_offset_of(file_name: &str) -> Option<Offset> {
+pub fn base_offset_of(file_name: &str) -> Option<Offset> {
     let digits = file_name.strip_suffix(".log")?;
     let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits

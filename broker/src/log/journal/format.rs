@@ -15,8 +15,8 @@ use crate::log::TopicPartition;
 /// "CLJG" as little-endian bytes.
 pub(crate) const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"CLJG");
 pub(crate) const FORMAT_VERSION: u16 = 2;
-pub(crate) const GROUP_HEADER_BYTES: usize = size_of::<GroupHeaderBytes>();
-pub(crate) const ENTRY_HEADER_BYTES: usize = size_of::<EntryHeaderBytes>();
+pub const GROUP_HEADER_BYTES: usize = size_of::<GroupHeaderBytes>();
+pub const ENTRY_HEADER_BYTES: usize = size_of::<EntryHeaderBytes>();
 
 const _: () = {
     assert!(GROUP_HEADER_BYTES == 64);
@@ -187,6 +187,19 @@ impl EntryKind {
             7 => EntryKind::Delete,
             _ => return None,
         })
+    }
+
+    /// As `broker/docs/on_disk_format.md` names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            EntryKind::Append => "append",
+            EntryKind::Extent => "extent",
+            EntryKind::Block => "block",
+            EntryKind::Truncate => "truncate",
+            EntryKind::LogStart => "log start",
+            EntryKind::Roll => "roll",
+            EntryKind::Delete => "delete",
+        }
     }
 
     fn carries_bytes(self) -> bool {
