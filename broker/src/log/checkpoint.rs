@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId};
 use crc32c::crc32c;
@@ -24,8 +25,9 @@ use super::folder;
 use super::partition_log::PartitionLog;
 use super::recovery::PartitionStart;
 use super::shard_log::{JOURNAL_FOLDER, Shared};
-use super::write_out::Reach;
+use super::write_out::{Reach, Standing};
 use super::{Generation, LogFailure, TopicPartition};
+use crate::runtime::sleep;
 
 const MAGIC: [u8; 4] = *b"CLCP";
 const FORMAT_VERSION: u16 = 2;
@@ -34,6 +36,8 @@ const FORMAT_VERSION: u16 = 2;
 const HEADER_BYTES: usize = 52;
 /// A suspect's reason is cut to this many bytes.
 const LARGEST_REASON: usize = 1000;
+/// How long a checkpoint waits for room on the disk before it tries again.
+const RETRY: Duration = Duration::from_secs(1);
 /// Partitions written out and synced at a time.
 const CONCURRENCY: usize = 8;
 /// A checkpoint file beyond this is not read.
@@ -227,16 +231,48 @@ pub(super) async fn checkpoint_when_due(shared: Rc<Shared>) {
             shared.write_out.checkpoint_work.notified().await;
             continue;
         }
-        if let Err(failure) = checkpoint(&shared).await {
-            shared.fail(failure);
-            return;
+        match checkpoint(&shared).await {
+            Ok(()) => shared.write_out.note_room(),
+            Err(CheckpointError::NoSpace { path, .. }) => {
+                shared.removal.hurry();
+                shared.write_out.note_no_room(path);
+                sleep(RETRY).await;
+                shared.write_out.ask_for_checkpoint();
+            }
+            Err(CheckpointError::Stopped(failure)) => {
+                shared.fail(failure);
+                return;
+            }
+        }
+    }
+}
+
+/// Why there is no new checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CheckpointError {
+    /// The log directory has stopped.
+    #[error(transparent)]
+    Stopped(#[from] LogFailure),
+    /// The file system has no room for its file. Nothing is lost: the last checkpoint counts, and
+    /// the journal keeps what came after it.
+    #[error("no space left for {}: {source}", .path.display())]
+    NoSpace { path: PathBuf, source: io::Error },
+}
+
+impl CheckpointError {
+    /// Of writing one of a checkpoint's own files.
+    fn of_write(path: PathBuf) -> impl FnOnce(io::Error) -> CheckpointError {
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull => CheckpointError::NoSpace { path, source },
+            _ => CheckpointError::Stopped(LogFailure::new("write", &path, &source)),
         }
     }
 }
 
 /// Makes every group formed so far redundant and frees its files.
-pub(super) async fn checkpoint(shared: &Rc<Shared>) -> Result<(), LogFailure> {
+async fn checkpoint(shared: &Rc<Shared>) -> Result<(), CheckpointError> {
     let _only_one = shared.write_out.checkpointing.acquire(1).await;
+    let number = shared.write_out.checkpoint_begins();
     let cut = shared.commit.flush_formed(shared).await?;
     let dirty: Vec<_> = {
         let logs = shared.logs.borrow();
@@ -246,7 +282,7 @@ pub(super) async fn checkpoint(shared: &Rc<Shared>) -> Result<(), LogFailure> {
             .collect()
     };
     save_begun_blocks(shared, &dirty).await?;
-    let settled: Vec<(TopicPartition, PartitionStart)> = stream::iter(dirty)
+    let settled: Vec<(Rc<PartitionLog>, Standing)> = stream::iter(dirty)
         .map(|log| settle(shared, log))
         .buffer_unordered(CONCURRENCY)
         .try_collect()
@@ -257,10 +293,10 @@ pub(super) async fn checkpoint(shared: &Rc<Shared>) -> Result<(), LogFailure> {
             .map(|(id, log)| (*id, log.checkpointed_start()))
             .collect()
     };
-    for (id, start) in settled {
+    for (log, standing) in &settled {
         // A partition deleted meanwhile has no place in the checkpoint.
-        if let Some(known) = partitions.get_mut(&id) {
-            *known = start;
+        if let Some(known) = partitions.get_mut(&log.id()) {
+            known.clone_from(&standing.start);
         }
     }
     let checkpoint = Checkpoint {
@@ -275,14 +311,22 @@ pub(super) async fn checkpoint(shared: &Rc<Shared>) -> Result<(), LogFailure> {
         .storage
         .replace_file(&path, &checkpoint.encode())
         .await
-        .map_err(|error| LogFailure::new("write", &path, &error))?;
+        .map_err(CheckpointError::of_write(path))?;
+    for (log, standing) in settled {
+        log.checkpointed(standing);
+        log.retire_below_log_start(shared);
+    }
     shared.journal.recycle(cut);
     shared.count(|stats| stats.checkpoints += 1);
+    shared.write_out.checkpoint_ended(number);
     Ok(())
 }
 
 /// Saves the begun blocks that the write-outs of this checkpoint will write again.
-async fn save_begun_blocks(shared: &Shared, logs: &[Rc<PartitionLog>]) -> Result<(), LogFailure> {
+async fn save_begun_blocks(
+    shared: &Shared,
+    logs: &[Rc<PartitionLog>],
+) -> Result<(), CheckpointError> {
     let blocks: BegunBlocks = logs
         .iter()
         .filter_map(|log| Some((log.id(), log.begun_block_to_save()?.to_vec())))
@@ -293,7 +337,7 @@ async fn save_begun_blocks(shared: &Shared, logs: &[Rc<PartitionLog>]) -> Result
     let path = begun_blocks::shard_path(shared.shard);
     let bytes = begun_blocks::encode(shared.generation, &blocks);
     let written = shared.storage.replace_file(&path, &bytes).await;
-    written.map_err(|error| LogFailure::new("write", &path, &error))?;
+    written.map_err(CheckpointError::of_write(path))?;
     for log in logs.iter().filter(|log| blocks.contains_key(&log.id())) {
         log.begun_block_saved();
     }
@@ -304,8 +348,9 @@ async fn save_begun_blocks(shared: &Shared, logs: &[Rc<PartitionLog>]) -> Result
 async fn settle(
     shared: &Rc<Shared>,
     log: Rc<PartitionLog>,
-) -> Result<(TopicPartition, PartitionStart), LogFailure> {
-    let start = log.write_out(shared, Reach::Everything).await?;
+) -> Result<(Rc<PartitionLog>, Standing), LogFailure> {
+    let standing = log.write_out(shared, Reach::Everything).await?;
+    let start = &standing.start;
     let closed = std::mem::take(&mut log.state.borrow_mut().to_seal);
     let (done, open): (Vec<_>, Vec<_>) = closed
         .into_iter()
@@ -328,17 +373,15 @@ async fn settle(
         }
     }
     folder::write_caches(shared, &log, &done).await;
-    let idle = start.next_offset == log.log_end_offset();
-    log.set_checkpointed_start(start.clone());
-    if idle {
-        log.release_memory(shared, 0);
+    if start.next_offset == log.log_end_offset() {
+        log.release_memory(shared, 0); // it is idle
     }
-    Ok((log.id(), start))
+    Ok((log, standing))
 }
 
 /// The checkpoint of a clean stop: nothing is left to replay and every segment has its exact
 /// length.
-pub(super) async fn checkpoint_everything(shared: &Rc<Shared>) -> Result<(), LogFailure> {
+pub(super) async fn checkpoint_everything(shared: &Rc<Shared>) -> Result<(), CheckpointError> {
     shared.check()?;
     shared.commit.flush_all(shared).await?;
     let only_one = shared.write_out.checkpointing.acquire(1).await;
@@ -353,15 +396,14 @@ pub(super) async fn checkpoint_everything(shared: &Rc<Shared>) -> Result<(), Log
                 segment.cut(&shared.storage).await.map_err(failed)?;
                 segment.sync(&shared.storage).await.map_err(failed)?;
             }
-            Ok(())
+            Ok::<_, LogFailure>(())
         })
         .buffer_unordered(CONCURRENCY)
         .try_collect::<Vec<()>>()
         .await?;
-    let dirty: Vec<_> = shared.logs.borrow().values().cloned().collect();
-    for log in dirty {
+    let logs: Vec<_> = shared.logs.borrow().values().cloned().collect();
+    for log in logs {
         folder::write_final_caches(shared, &log).await;
-        log.set_checkpointed_start(log.describe());
     }
     drop(only_one);
     checkpoint(shared).await

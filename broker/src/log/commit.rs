@@ -15,7 +15,7 @@ use corelog_protocol::Offset;
 use futures_util::future::join_all;
 
 use super::canary::{Canary, is_planted};
-use super::journal::format::EntryHeader;
+use super::journal::format::{EntryHeader, EntryKind};
 use super::journal::{GroupBuilder, GroupStamp, JournalSlot};
 use super::partition_log::PartitionLog;
 use super::segment::Segment;
@@ -35,12 +35,15 @@ pub(crate) const GROUP_BYTES: usize = 4 << 20;
 /// A group takes no further entry beyond this in the journal itself, or a quarter of a file.
 const GROUP_INLINE_BYTES: usize = 768 << 10;
 
-/// A partition's share of a group.
+/// A partition's share of a group: how far the log is recorded with it.
 pub(crate) struct Member {
     pub(crate) log: Rc<PartitionLog>,
     /// The cursor and the offset behind the bytes of the group.
     pub(crate) cursor: u64,
     pub(crate) end_offset: Offset,
+    /// The segment that takes what follows.
+    pub(crate) segment: Rc<Segment>,
+    pub(crate) log_start: Offset,
 }
 
 /// Whole chunks that go straight to a segment.
@@ -195,6 +198,19 @@ impl Commit {
         Ok(())
     }
 
+    /// Waits until everything that `log` has in the queue is flushed.
+    pub(crate) async fn flush_log(
+        &self,
+        shared: &Shared,
+        log: &PartitionLog,
+    ) -> Result<(), LogFailure> {
+        while log.state.borrow().queued {
+            self.next_pass(shared).await?;
+        }
+        let last_group = log.state.borrow().last_group;
+        self.flush_through(shared, last_group).await
+    }
+
     async fn flush_through(&self, shared: &Shared, sequence: u64) -> Result<(), LogFailure> {
         self.flush_asked.set(self.flush_asked.get().max(sequence));
         self.flush_work.notify_waiters();
@@ -246,7 +262,9 @@ impl Commit {
         shared: &Shared,
         log: &PartitionLog,
     ) -> Result<(), LogError> {
-        Ok(self.record(shared, log.delete_entry(), None).await?)
+        Ok(self
+            .record(shared, EntryHeader::of(EntryKind::Delete, log.id()), None)
+            .await?)
     }
 
     async fn record(
@@ -313,7 +331,7 @@ impl Commit {
     }
 }
 
-fn log_closed() -> LogFailure {
+pub(crate) fn log_closed() -> LogFailure {
     LogFailure {
         operation: "flush",
         path: PathBuf::from(JOURNAL_FOLDER),
@@ -448,9 +466,7 @@ async fn write_group(
         }
         commit.written.set(group.sequence);
         for member in &group.members {
-            member
-                .log
-                .mark_written(group.sequence, member.cursor, member.end_offset);
+            member.log.mark_written(group.sequence, member);
         }
     }
     drop(groups);
@@ -530,7 +546,7 @@ pub(crate) async fn flush_groups(shared: Rc<Shared>) {
             }
         }
         for member in flushed.iter().flat_map(|group| &group.members) {
-            member.log.mark_synced(member.end_offset);
+            member.log.mark_synced(&shared, member);
         }
         commit.flushed.advance(written);
     }

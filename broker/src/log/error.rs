@@ -111,6 +111,32 @@ pub enum AppendError {
     Deleted,
 }
 
+/// The log start was not moved, or the end not cut back.
+#[derive(Debug, thiserror::Error)]
+pub enum RearrangeError {
+    /// The log directory has stopped.
+    #[error(transparent)]
+    Stopped(#[from] LogFailure),
+    /// The offset is not in the log.
+    #[error(
+        "offset {asked} is outside the log, which holds {log_start} up to, but not including, {log_end}"
+    )]
+    OutOfRange {
+        /// The offset asked for.
+        asked: Offset,
+        /// The first offset held.
+        log_start: Offset,
+        /// The log end.
+        log_end: Offset,
+    },
+    /// The place could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The partition was deleted meanwhile.
+    #[error("the partition was deleted")]
+    Deleted,
+}
+
 /// A read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

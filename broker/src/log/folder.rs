@@ -14,6 +14,7 @@ use corelog_protocol::{LeaderEpoch, Offset, TopicId};
 use super::adoption::{self, Origin};
 use super::partition_log::{Opened, PartitionLog};
 use super::recovery::PartitionStart;
+use super::removal::DELETED_SUFFIX;
 use super::segment::{Segment, base_offset_of};
 use super::shard_log::{DATA_FOLDER, Shared};
 use super::tail::{Chunk, Tail};
@@ -60,17 +61,23 @@ pub(super) async fn open(
         .map_err(LogError::io("list", &folder))?;
     let mut segments = BTreeMap::new();
     let mut removed = false;
+    let mut indexes = Vec::new();
     for entry in entries {
+        let path = folder.join(&entry.name);
+        if path.extension().is_some_and(|it| it == DELETED_SUFFIX) {
+            shared.removal.take_over(path);
+            continue;
+        }
+        if let Some(base) = indexed_base(&path) {
+            indexes.push((base, path));
+            continue;
+        }
         let Some(base) = base_offset_of(&entry.name) else {
             continue;
         };
-        let path = folder.join(&entry.name);
         if base > start.segment_base {
             // Created ahead of an append that was never acknowledged.
-            storage
-                .remove_file(&path)
-                .await
-                .map_err(LogError::io("remove", &path))?;
+            remove_if_there(storage, &path).await?;
             removed = true;
             continue;
         }
@@ -90,6 +97,15 @@ pub(super) async fn open(
         let files = &shared.open_files;
         let segment = Segment::existing(files, &folder, base, interval, size, entry.len, sealed);
         segments.insert(base, Rc::new(segment));
+    }
+    for (base, path) in indexes {
+        let is_orphan =
+            !segments.contains_key(&base) || (base == start.segment_base && start.position == 0);
+        if is_orphan {
+            // It would pass for the index of a segment that begins there one day.
+            remove_if_there(storage, &path).await?;
+            removed = true;
+        }
     }
     if removed {
         // A name that came back after a power cut would pass for a closed segment one day.
@@ -119,7 +135,9 @@ pub(super) async fn open(
         segments,
         tail,
     };
-    Ok(Rc::new(PartitionLog::new(shared, id, folder, opened)))
+    let log = Rc::new(PartitionLog::new(shared, id, folder, opened));
+    log.retire_below_log_start(shared);
+    Ok(log)
 }
 
 /// The topic id that a folder says it belongs to; empty when it is unreadable.
@@ -242,6 +260,7 @@ async fn restore_tail(
 pub(super) async fn remove(shared: &Rc<Shared>, log: &Rc<PartitionLog>) -> Result<(), LogError> {
     // Whatever is being written ends first.
     let _permit = log.writing.acquire(1).await;
+    let _nothing_else = shared.removal.leave(log.folder()).await;
     log.close_files().await;
     remove_folder(&shared.storage, log.folder()).await
 }
@@ -259,6 +278,24 @@ pub(super) async fn remove_unopened(
     Ok(())
 }
 
+async fn remove_if_there(storage: &Storage, path: &Path) -> Result<(), LogError> {
+    match storage.remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The base offset of the segment that an index file belongs to.
+fn indexed_base(path: &Path) -> Option<Offset> {
+    let is_index = path
+        .extension()
+        .is_some_and(|it| it == "index" || it == "timeindex");
+    let log = is_index.then(|| path.with_extension("log"))?;
+    base_offset_of(log.file_name()?.to_str()?)
+}
+
 /// Removes a folder and the files in it; in the order of their names, so that `partition.metadata`,
 /// which says whose they are, is the last.
 async fn remove_folder(storage: &Storage, folder: &Path) -> Result<(), LogError> {
@@ -268,10 +305,7 @@ async fn remove_folder(storage: &Storage, folder: &Path) -> Result<(), LogError>
         .map_err(LogError::io("list", folder))?;
     for entry in entries {
         let path = folder.join(&entry.name);
-        storage
-            .remove_file(&path)
-            .await
-            .map_err(LogError::io("remove", &path))?;
+        remove_if_there(storage, &path).await?;
     }
     storage
         .remove_dir(folder)
@@ -291,6 +325,7 @@ pub(super) async fn write_caches(
     closed: &[Rc<Segment>],
 ) {
     for segment in closed {
+        segment.load_index(&shared.storage).await;
         if let Err(error) = segment.write_indexes(&shared.storage).await {
             tracing::warn!(path = %segment.path().display(), "index not written: {error}");
         }

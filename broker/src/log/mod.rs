@@ -30,7 +30,9 @@ mod open_files;
 mod options;
 mod partition_log;
 mod reader;
+mod rearrange;
 mod recovery;
+mod removal;
 mod segment;
 mod shard_log;
 mod share;
@@ -39,12 +41,13 @@ mod tail;
 mod tests;
 mod write_out;
 
-pub use error::{AppendError, LogError, LogFailure, ReadError, RecoveryError};
+pub use error::{AppendError, LogError, LogFailure, ReadError, RearrangeError, RecoveryError};
 pub(crate) use folder::remove_deleted_topics;
 pub use lending::{Lending, Loan};
 pub use options::{JournalOptions, LogConfig, LogOptions};
 pub use partition_log::{AppendInfo, PartitionLog};
 pub use reader::{LogSlice, ReadBatches, Room};
+pub use rearrange::SegmentOverview;
 pub use recovery::{KnownTopics, PartitionStart, Recovered, Suspect, recover};
 pub use shard_log::{LogStats, ShardLog};
 

@@ -141,7 +141,8 @@ impl SegmentFile {
         Ok(file)
     }
 
-    fn if_open(&self) -> Option<Rc<File>> {
+    /// The file, unless it is closed.
+    pub(crate) fn if_open(&self) -> Option<Rc<File>> {
         let file = self.place.file.borrow().clone()?;
         self.open_files.note_use(&self.place);
         Some(file)

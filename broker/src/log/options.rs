@@ -113,6 +113,10 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// A segment is closed when its first record is this old.
     pub segment_age: Duration,
+    /// Up to so much earlier, drawn for each segment.
+    pub segment_jitter: Duration,
+    /// How long the files of a segment that left the log stay.
+    pub file_delete_delay: Duration,
     /// One index entry for about this many bytes of log.
     pub index_interval_bytes: u64,
     /// A segment is closed before its index grows beyond this.
@@ -132,6 +136,8 @@ impl From<&TopicConfig> for LogConfig {
             durability: topic.durability,
             segment_bytes: topic.segment_bytes.get(),
             segment_age: topic.segment_ms,
+            segment_jitter: topic.segment_jitter_ms,
+            file_delete_delay: topic.file_delete_delay_ms,
             index_interval_bytes: topic.index_interval_bytes.get(),
             segment_index_bytes: topic.segment_index_bytes.get(),
             flush_interval: topic.flush_ms,
@@ -147,6 +153,8 @@ impl Default for LogConfig {
             durability: Durability::Sync,
             segment_bytes: 1 << 30,
             segment_age: Duration::from_secs(7 * 24 * 3600),
+            segment_jitter: Duration::ZERO,
+            file_delete_delay: Duration::from_secs(60),
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
             flush_interval: None,

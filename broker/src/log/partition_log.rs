@@ -15,12 +15,13 @@ use corelog_protocol::record::{
 };
 use corelog_protocol::{Durability, LeaderEpoch, Offset, Timestamp};
 
-use super::journal::format::{EntryHeader, EntryKind};
+use super::commit::Member;
 use super::reader::ReadAheads;
 use super::recovery::PartitionStart;
 use super::segment::{LARGEST_SEGMENT, Segment};
 use super::shard_log::Shared;
 use super::tail::{BatchPlace, Tail};
+use super::write_out::Standing;
 use super::{AppendError, LogConfig, LogFailure, TopicPartition};
 use crate::runtime::{AppendBuffer, BLOCK, Notify, Semaphore, now, unix_millis};
 
@@ -53,44 +54,65 @@ pub struct PartitionLog {
     pub(super) read_aheads: ReadAheads,
     /// What the last checkpoint says of this log.
     checkpointed_start: RefCell<PartitionStart>,
+    /// Held by whoever changes which segments there are, but for appends.
+    pub(super) rearranging: Semaphore,
 }
 
 pub(super) struct State {
     pub(super) config: LogConfig,
     pub(super) log_start: Offset,
+    /// The log start as it was asked for, is in a group, is in a group that was written. It is
+    /// `log_start`, and seen by readers, once that group is flushed.
+    pub(super) log_start_asked: Offset,
+    pub(super) log_start_grouped: Offset,
+    pub(super) log_start_written: Offset,
     pub(super) log_end: Offset,
     pub(super) written_end: Offset,
-    synced_end: Offset,
+    pub(super) synced_end: Offset,
     /// By base offset; the last one is active.
     pub(super) segments: BTreeMap<Offset, Rc<Segment>>,
     /// Closed segments that are not yet cut to their length.
     pub(super) to_seal: Vec<Rc<Segment>>,
     pub(super) tail: Tail,
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
-    /// Bytes up to this cursor are in groups.
+    /// Bytes up to this cursor, and offset, are in groups.
     pub(super) grouped: u64,
-    /// The segment that the last of them belong to.
+    pub(super) grouped_end: Offset,
+    /// The segment that takes what follows them.
     pub(super) grouped_segment: Rc<Segment>,
+    /// The last group of those.
+    pub(super) last_group: u64,
     /// Bytes up to this cursor are in groups that were written.
     pub(super) written_cursor: u64,
+    /// The segment that takes what follows them.
+    pub(super) written_segment: Rc<Segment>,
     /// The last group of those.
     pub(super) written_sequence: u64,
+    /// Counts the changes that a checkpoint must record, and how many the last one did.
+    pub(super) revision: u64,
+    pub(super) checkpointed: u64,
+    /// How often the log was cut back: what was said of a cursor before means nothing afterwards.
+    pub(super) cuts: u64,
     /// The journal holds every byte from this cursor on. A block that begins before it may not be
     /// rewritten until its bytes are in the journal again.
     pub(super) covered_from: u64,
     /// The old bytes of the begun block below this cursor are on their way to the journal.
     pub(super) covering: Option<u64>,
-    /// The cursor that the last checkpoint reached.
-    pub(super) checkpointed: u64,
     /// A write-out is bringing everything to the segment, the begun block padded with zeros.
     pub(super) padding: bool,
     unflushed_bytes: u64,
     pub(super) queued: bool,
-    appending: bool,
+    pub(super) appending: bool,
     pub(super) deleted: bool,
 }
 
 impl State {
+    /// The segment that takes appends.
+    pub(super) fn active(&self) -> &Rc<Segment> {
+        let last = self.segments.last_key_value();
+        last.expect("a log has a segment").1
+    }
+
     /// A topic below `sync` has as much unflushed as its settings allow.
     fn flush_due(&self) -> bool {
         let config = &self.config;
@@ -111,6 +133,18 @@ pub(super) struct Opened {
     pub(super) tail: Tail,
 }
 
+impl State {
+    /// `segment.ms` has passed since the first append to the active segment.
+    pub(super) fn active_is_too_old(&self) -> bool {
+        let (active, config) = (self.active(), &self.config);
+        let largest = active.largest_age(config.segment_age, config.segment_jitter);
+        active.first_append_ms.get().is_some_and(|first| {
+            let age = unix_millis().saturating_sub(first);
+            Duration::from_millis(u64::try_from(age).unwrap_or(0)) >= largest
+        })
+    }
+}
+
 impl PartitionLog {
     pub(super) fn new(
         shared: &Rc<Shared>,
@@ -118,12 +152,8 @@ impl PartitionLog {
         folder: PathBuf,
         opened: Opened,
     ) -> PartitionLog {
-        let active = opened
-            .segments
-            .last_key_value()
-            .expect("a log has a segment")
-            .1
-            .clone();
+        let last = opened.segments.last_key_value();
+        let active = last.expect("a log has a segment").1.clone();
         let cursor = opened.tail.end();
         PartitionLog {
             id,
@@ -132,6 +162,9 @@ impl PartitionLog {
             state: RefCell::new(State {
                 config: opened.config,
                 log_start: opened.start.log_start,
+                log_start_asked: opened.start.log_start,
+                log_start_grouped: opened.start.log_start,
+                log_start_written: opened.start.log_start,
                 log_end: opened.start.next_offset,
                 written_end: opened.start.next_offset,
                 synced_end: opened.start.next_offset,
@@ -140,12 +173,17 @@ impl PartitionLog {
                 tail: opened.tail,
                 epochs: opened.start.epochs.clone(),
                 grouped: cursor,
-                grouped_segment: active,
+                grouped_end: opened.start.next_offset,
+                grouped_segment: active.clone(),
+                last_group: 0,
                 written_cursor: cursor,
+                written_segment: active,
                 written_sequence: opened.start.applied_sequence,
+                revision: 0,
+                checkpointed: 0,
+                cuts: 0,
                 covered_from: cursor,
                 covering: None,
-                checkpointed: cursor,
                 padding: false,
                 unflushed_bytes: 0,
                 queued: false,
@@ -158,15 +196,19 @@ impl PartitionLog {
             extents: Notify::new(),
             read_aheads: ReadAheads::default(),
             checkpointed_start: RefCell::new(opened.start),
+            rearranging: Semaphore::new(1),
         }
     }
 
+    /// What the last checkpoint says of this log.
     pub(super) fn checkpointed_start(&self) -> PartitionStart {
         self.checkpointed_start.borrow().clone()
     }
 
-    pub(super) fn set_checkpointed_start(&self, start: PartitionStart) {
-        *self.checkpointed_start.borrow_mut() = start;
+    /// A checkpoint that says this of the log is durable.
+    pub(super) fn checkpointed(&self, standing: Standing) {
+        self.state.borrow_mut().checkpointed = standing.revision;
+        *self.checkpointed_start.borrow_mut() = standing.start;
     }
 
     /// Which partition this is.
@@ -272,6 +314,10 @@ impl PartitionLog {
     ) -> Result<AppendInfo, AppendError> {
         let shared = self.shared().ok_or(AppendError::Deleted)?;
         shared.check()?;
+        if let Some(path) = shared.write_out.no_room_for() {
+            let bytes = batches.len() as u64;
+            return Err(AppendError::DiskFull { path, bytes });
+        }
         if base_offset != self.log_end_offset() {
             let end = self.log_end_offset();
             return Err(AppendError::Malformed(format!(
@@ -356,16 +402,9 @@ impl PartitionLog {
     /// How many of these bytes, in whole batches, go to one segment, and whether it is a new one.
     fn run_for_one_segment(&self, batches: &[u8]) -> Result<(usize, bool), AppendError> {
         let state = self.state.borrow();
-        let active = state
-            .segments
-            .last_key_value()
-            .expect("a log has a segment")
-            .1;
+        let active = state.active();
         let limit = state.config.segment_bytes.min(LARGEST_SEGMENT);
-        let too_old = active.first_append_ms.get().is_some_and(|first| {
-            let age = unix_millis().saturating_sub(first);
-            Duration::from_millis(u64::try_from(age).unwrap_or(0)) >= state.config.segment_age
-        });
+        let too_old = state.active_is_too_old();
         let index_full =
             active.index.borrow().offset_index_bytes() + 8 > state.config.segment_index_bytes;
         let too_far = state.log_end.get() - active.base_offset().get() > i64::from(i32::MAX) / 2;
@@ -390,30 +429,19 @@ impl PartitionLog {
         Ok((run, roll))
     }
 
-    fn active_segment(&self) -> Rc<Segment> {
-        let state = self.state.borrow();
-        state
-            .segments
-            .last_key_value()
-            .expect("a log has a segment")
-            .1
-            .clone()
+    pub(super) fn active_segment(&self) -> Rc<Segment> {
+        self.state.borrow().active().clone()
     }
 
-    fn successor_of(&self, active: &Segment) -> Rc<Segment> {
+    pub(super) fn successor_of(&self, active: &Segment) -> Rc<Segment> {
         let state = self.state.borrow();
         Rc::new(active.successor(state.log_end, state.config.index_interval_bytes))
     }
 
     /// Closes the active segment and makes `next` the active one.
-    fn roll(&self, next: &Rc<Segment>) {
+    pub(super) fn roll(&self, next: &Rc<Segment>) {
         let mut state = self.state.borrow_mut();
-        let active = state
-            .segments
-            .last_key_value()
-            .expect("a log has a segment")
-            .1
-            .clone();
+        let active = state.active().clone();
         active.seal();
         state.tail.close_segment();
         state.segments.insert(next.base_offset(), next.clone());
@@ -436,6 +464,7 @@ impl PartitionLog {
             .next_multiple_of(BLOCK as u64);
         if let Err(error) = segment.reserve(&shared.storage, end, limit).await {
             if error.kind() == io::ErrorKind::StorageFull {
+                shared.removal.hurry();
                 return Err(AppendError::DiskFull {
                     path: segment.path().to_owned(),
                     bytes: bytes as u64,
@@ -540,9 +569,7 @@ impl PartitionLog {
             shared.commit.flush_by(shared, now() + interval);
         }
         let flush_due = state.flush_due();
-        if let Some(log) = shared.logs.borrow().get(&self.id) {
-            shared.commit.enqueue(log.clone(), run.len(), queued);
-        }
+        self.enqueue(shared, run.len(), queued);
         if flush_due {
             shared.commit.ask_for_flush();
         }
@@ -552,21 +579,10 @@ impl PartitionLog {
         Ok(largest)
     }
 
-    pub(super) fn delete_entry(&self) -> EntryHeader {
-        let state = self.state.borrow();
-        EntryHeader {
-            kind: EntryKind::Delete,
-            topic_partition: self.id,
-            leader_epoch: state
-                .epochs
-                .last()
-                .map_or(LeaderEpoch::ZERO, |(epoch, _)| *epoch),
-            segment_base: Offset::ZERO,
-            position: 0,
-            length: 0,
-            base_offset: Offset::ZERO,
-            next_offset: Offset::ZERO,
-            data_crc: 0,
+    /// Has `bytes` more, or something else that changed, recorded by the next group.
+    pub(super) fn enqueue(&self, shared: &Shared, bytes: usize, queued: bool) {
+        if let Some(log) = shared.logs.borrow().get(&self.id) {
+            shared.commit.enqueue(log.clone(), bytes, queued);
         }
     }
 
@@ -575,16 +591,19 @@ impl PartitionLog {
         self.announce_change();
     }
 
-    /// The group with these bytes was written.
-    pub(super) fn mark_written(&self, sequence: u64, cursor: u64, end_offset: Offset) {
+    /// The group with this share was written.
+    pub(super) fn mark_written(&self, sequence: u64, member: &Member) {
         let mut state = self.state.borrow_mut();
         assert!(
-            cursor >= state.written_cursor,
+            member.cursor >= state.written_cursor,
             "groups are written in order"
         );
-        state.written_cursor = cursor;
+        state.written_cursor = member.cursor;
+        state.written_segment = member.segment.clone();
+        state.log_start_written = member.log_start;
         state.written_sequence = sequence;
-        state.written_end = end_offset;
+        state.written_end = member.end_offset;
+        state.revision += 1;
         let announce = state.config.durability == Durability::Written;
         let dirty = state.tail.dirty_bytes(state.written_cursor);
         let held = state.tail.capacity() as u64;
@@ -601,19 +620,24 @@ impl PartitionLog {
         }
     }
 
-    /// Everything below `end_offset` was flushed.
-    pub(super) fn mark_synced(&self, end_offset: Offset) {
+    /// The group with this share was flushed, and all before it.
+    pub(super) fn mark_synced(&self, shared: &Shared, member: &Member) {
         let mut state = self.state.borrow_mut();
         assert!(
-            end_offset >= state.synced_end,
+            member.end_offset >= state.synced_end,
             "flushes follow the order of groups"
         );
-        state.synced_end = end_offset;
-        if end_offset == state.log_end {
+        state.synced_end = member.end_offset;
+        if member.end_offset == state.log_end {
             state.unflushed_bytes = 0;
         }
-        let announce = state.config.durability == Durability::Sync;
+        let starts_later = member.log_start > state.log_start;
+        state.log_start = state.log_start.max(member.log_start);
+        let announce = starts_later || state.config.durability == Durability::Sync;
         drop(state);
+        if starts_later {
+            self.retire_below_log_start(shared);
+        }
         if announce {
             self.announce_change();
         }

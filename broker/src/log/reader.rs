@@ -424,6 +424,24 @@ impl PartitionLog {
         Ok(None)
     }
 
+    /// The segment, position and base offset of the batch on disk that holds `offset`, or of the first
+    /// one behind it.
+    pub(super) async fn place_in_file(
+        &self,
+        shared: &Rc<Shared>,
+        offset: Offset,
+    ) -> Result<(Rc<Segment>, u64, Offset), ReadError> {
+        let span = self.span_of(offset).expect("the offset is in the log");
+        let Some(position) = self.find_batch(shared, &span, offset).await? else {
+            return Ok((span.segment.clone(), span.end, offset));
+        };
+        let header = read_exactly(shared, &span, position, BATCH_HEADER_BYTES).await?;
+        let base = header.first_chunk().map(|base| i64::from_be_bytes(*base));
+        let base = base.and_then(Offset::from_sentinel);
+        let base = base.ok_or_else(|| corrupt(&span, position, "not a record batch"))?;
+        Ok((span.segment, position, base))
+    }
+
     /// Remembers where this reader goes on, and reads that already if there is something whole to
     /// read and memory for it.
     fn read_ahead(

@@ -8,13 +8,14 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_protocol::Offset;
 
 use super::batch_scan::{Source, WalkFrom, walk};
 use super::index::SegmentIndex;
 use super::open_files::{OpenFiles, SegmentFile};
-use crate::runtime::{BLOCK, File, Semaphore, Storage};
+use crate::runtime::{BLOCK, File, Semaphore, Storage, random_u64};
 
 const SMALLEST_STEP: u64 = 64 << 10;
 const LARGEST_STEP: u64 = 16 << 20;
@@ -48,8 +49,12 @@ pub(crate) struct Segment {
     allocated: Cell<u64>,
     /// When its first record was appended, in wall-clock milliseconds.
     pub(crate) first_append_ms: Cell<Option<i64>>,
+    /// How much of `segment.jitter.ms` this segment is closed earlier, in 1/2^32.
+    jitter: u32,
     /// No more appends.
     sealed: Cell<bool>,
+    /// It left its log: no file is opened or created under its name any more.
+    retired: Cell<bool>,
     /// Written since the last sync.
     unsynced: Cell<bool>,
     /// The folder entry is not known to be durable.
@@ -78,7 +83,9 @@ impl Segment {
             found_size: Cell::new(0),
             allocated: Cell::new(0),
             first_append_ms: Cell::new(None),
+            jitter: (random_u64() >> 32) as u32,
             sealed: Cell::new(false),
+            retired: Cell::new(false),
             unsynced: Cell::new(false),
             folder_unsynced: Cell::new(true),
             syncing: Semaphore::new(1),
@@ -149,9 +156,26 @@ impl Segment {
         self.size.set(self.size.get() + bytes as u64);
     }
 
-    /// The open file; opens it, or creates it, when it is not.
+    /// The open file; opens it, or creates it, when it is not. Of a segment that left its log only
+    /// a file that is still open.
     pub(crate) async fn file(&self, storage: &Storage) -> io::Result<Rc<File>> {
+        if self.retired.get() {
+            return self.file.if_open().ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, "the segment left its log")
+            });
+        }
         self.file.get(storage, &self.path).await
+    }
+
+    /// The segment left its log. Who reads it goes on as long as its file is open.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+    }
+
+    /// `segment.ms` for this segment: up to `jitter` less, and never less than half.
+    pub(crate) fn largest_age(&self, age: Duration, jitter: Duration) -> Duration {
+        let share = f64::from(self.jitter) / (f64::from(u32::MAX) + 1.0);
+        age.saturating_sub(jitter.min(age / 2).mul_f64(share))
     }
 
     /// Closes the file unless someone is using it.
@@ -212,6 +236,30 @@ impl Segment {
             let file = self.file(storage).await?;
             file.truncate(self.size.get()).await?;
             self.allocated.set(self.size.get());
+            self.unsynced.set(true);
+        }
+        Ok(())
+    }
+
+    /// Ends the segment at `size` bytes and lets it take appends again. Its index begins anew: the
+    /// files of the old one must be gone.
+    pub(crate) fn reopen_at(&self, size: u64) {
+        let interval = self.index.borrow().interval_bytes();
+        *self.index.borrow_mut() = SegmentIndex::new(self.base_offset, interval);
+        self.index_loaded.set(size == 0);
+        self.found_size.set(size);
+        self.size.set(size);
+        self.sealed.set(false);
+    }
+
+    /// Gives back what the file holds behind the segment's end, in whole blocks: cutting inside a
+    /// block would make the file system rewrite it.
+    pub(crate) async fn give_back_blocks(&self, storage: &Storage) -> io::Result<()> {
+        let kept = self.size.get().next_multiple_of(BLOCK as u64);
+        if self.allocated.get() > kept {
+            let file = self.file(storage).await?;
+            file.truncate(kept).await?;
+            self.allocated.set(kept);
             self.unsynced.set(true);
         }
         Ok(())

@@ -9,13 +9,14 @@ use std::rc::Rc;
 use corelog_protocol::{Offset, ShardId};
 use futures_util::future::{Either, select};
 
-use super::checkpoint::checkpoint_path;
+use super::checkpoint::{CheckpointError, checkpoint_path};
 use super::commit::Commit;
 use super::journal::JournalFiles;
 use super::lending::Lending;
 use super::open_files::OpenFiles;
 use super::partition_log::PartitionLog;
 use super::recovery::PartitionStart;
+use super::removal::Removal;
 use super::write_out::WriteOut;
 use super::{Generation, LogConfig, LogError, LogFailure, LogOptions, TopicPartition, folder};
 use crate::runtime::{AppendBuffer, BufferPool, Charge, Notify, Storage, Task, spawn};
@@ -44,6 +45,9 @@ pub struct LogStats {
     pub bypass_bytes: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Segments that left their log, and the bytes they held.
+    pub segments_removed: u64,
+    pub segment_bytes_removed: u64,
     /// Bytes of direct reads.
     pub read_bytes: u64,
     /// Bytes served from memory.
@@ -68,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) logs: RefCell<BTreeMap<TopicPartition, Rc<PartitionLog>>>,
     pub(crate) commit: Commit,
     pub(crate) write_out: WriteOut,
+    pub(crate) removal: Removal,
     pub(crate) journal: JournalFiles,
     pub(crate) open_files: Rc<OpenFiles>,
     pub(crate) stats: Cell<LogStats>,
@@ -92,6 +97,7 @@ impl Shared {
         *self.failure.borrow_mut() = Some(failure);
         self.commit.stop();
         self.write_out.stop();
+        self.removal.stop();
         self.journal.wake();
         self.failed.notify_waiters();
         let logs: Vec<_> = self.logs.borrow().values().cloned().collect();
@@ -182,6 +188,7 @@ impl ShardLog {
             logs: RefCell::default(),
             commit: Commit::new(),
             write_out: WriteOut::new(),
+            removal: Removal::new(),
             journal,
             stats: Cell::default(),
             failure: RefCell::default(),
@@ -194,6 +201,7 @@ impl ShardLog {
         spawn(super::commit::flush_groups(shared.clone())).detach();
         spawn(super::write_out::write_out_large_tails(shared.clone())).detach();
         spawn(super::checkpoint::checkpoint_when_due(shared.clone())).detach();
+        spawn(super::removal::remove_files(shared.clone())).detach();
         Ok(ShardLog { shared })
     }
 
@@ -214,10 +222,7 @@ impl ShardLog {
         if is_new && log.log_end_offset() > Offset::ZERO {
             // A journal that goes on behind what was adopted says nothing to a start that does not
             // know of it.
-            if let Err(failure) = super::checkpoint::checkpoint(&self.shared).await {
-                self.shared.fail(failure.clone());
-                return Err(failure.into());
-            }
+            self.checkpoint_now().await?;
         }
         Ok(log)
     }
@@ -268,6 +273,11 @@ impl ShardLog {
         self.shared.charge(bytes).await
     }
 
+    /// Waits for a checkpoint that begins now: from then on nothing appended before is replayed.
+    pub async fn checkpoint_now(&self) -> Result<(), LogError> {
+        Ok(self.shared.write_out.checkpoint_anew(&self.shared).await?)
+    }
+
     /// Counters since the start.
     pub fn stats(&self) -> LogStats {
         let mut stats = self.shared.stats.get();
@@ -283,6 +293,7 @@ impl ShardLog {
         self.shared.closing.set(true);
         self.shared.commit.stop();
         self.shared.write_out.stop();
+        self.shared.removal.stop();
         self.shared.journal.wake();
         let preparing = self.shared.preparing.borrow_mut().take();
         if let Some(preparing) = preparing {
@@ -292,7 +303,10 @@ impl ShardLog {
         for log in logs.into_values() {
             log.close_files().await;
         }
-        closed.map_err(LogError::from)
+        closed.map_err(|error| match error {
+            CheckpointError::Stopped(failure) => LogError::Stopped(failure),
+            CheckpointError::NoSpace { path, source } => LogError::io("write", &path)(source),
+        })
     }
 
     /// Where this shard's checkpoint lies, inside the data directory.

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use corelog_protocol::{Durability, LeaderEpoch, Offset};
 use crc32c::crc32c;
 
+use super::TopicPartition;
 use super::commit::{Extent, Forming, GROUP_BYTES, Member, Taken};
 use super::journal::format::{EntryHeader, EntryKind};
 use super::partition_log::{PartitionLog, State};
@@ -53,15 +54,7 @@ impl PartitionLog {
                 next_offset: end_offset,
                 data_crc,
             };
-            if !Rc::ptr_eq(&state.grouped_segment, &share.segment) {
-                let closed = std::mem::replace(&mut state.grouped_segment, share.segment.clone());
-                let roll = EntryHeader {
-                    segment_base: closed.base_offset(),
-                    next_offset: share.segment.base_offset(),
-                    ..entry(EntryKind::Roll, closed.size(), 0, 0)
-                };
-                group.builder.push(roll, None);
-            }
+            push_roll(self.id, state, &share.segment, group);
             push_entries(self, state, at..share.end, &share, entry, group);
             group.bytes += usize::try_from(share.end - at).expect("bounded by memory");
             at = share.end;
@@ -69,13 +62,19 @@ impl PartitionLog {
         }
         state.grouped = at;
         state.queued = at < state.tail.end();
-        if let Some(end_offset) = next_offset {
+        let bytes_taken = next_offset.is_some();
+        state.grouped_end = next_offset.unwrap_or(state.grouped_end);
+        group.wants_flush |= bytes_taken && state.config.durability == Durability::Sync;
+        let moved = !state.queued && push_moves(self.id, state, group);
+        if bytes_taken || moved {
+            state.last_group = shared.commit.formed() + 1;
             group.members.push(Member {
                 log: self.clone(),
                 cursor: at,
-                end_offset,
+                end_offset: state.grouped_end,
+                segment: state.grouped_segment.clone(),
+                log_start: state.log_start_grouped,
             });
-            group.wants_flush |= state.config.durability == Durability::Sync;
         }
         if state.queued {
             Taken::Some
@@ -83,6 +82,40 @@ impl PartitionLog {
             Taken::All
         }
     }
+}
+
+/// Records that the log goes on in `segment`, if it does not already.
+fn push_roll(id: TopicPartition, state: &mut State, segment: &Rc<Segment>, group: &mut Forming) {
+    if Rc::ptr_eq(&state.grouped_segment, segment) {
+        return;
+    }
+    let closed = std::mem::replace(&mut state.grouped_segment, segment.clone());
+    let roll = EntryHeader {
+        segment_base: closed.base_offset(),
+        position: closed.size(),
+        next_offset: segment.base_offset(),
+        ..EntryHeader::of(EntryKind::Roll, id)
+    };
+    group.builder.push(roll, None);
+}
+
+/// Records what changed of the log beside its bytes, once they are all recorded. `false` when
+/// nothing did.
+fn push_moves(id: TopicPartition, state: &mut State, group: &mut Forming) -> bool {
+    let active = state.active().clone();
+    let is_rolled = !Rc::ptr_eq(&state.grouped_segment, &active);
+    push_roll(id, state, &active, group);
+    let starts_later = state.log_start_grouped < state.log_start_asked;
+    if starts_later {
+        state.log_start_grouped = state.log_start_asked;
+        let log_start = EntryHeader {
+            next_offset: state.log_start_asked,
+            ..EntryHeader::of(EntryKind::LogStart, id)
+        };
+        group.builder.push(log_start, None);
+        group.wants_flush = true;
+    }
+    is_rolled || starts_later
 }
 
 fn epoch_at(epochs: &[(LeaderEpoch, Offset)], offset: Offset) -> LeaderEpoch {

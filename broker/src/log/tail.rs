@@ -35,7 +35,7 @@ pub(crate) struct Chunk {
     pub(crate) position: u64,
     /// The cursor of the chunk's first byte.
     pub(crate) start: u64,
-    /// Bytes the chunk will take: its capacity, or less when it was closed early.
+    /// Bytes the chunk will take: its capacity, or less when it was closed early or cut.
     limit: usize,
     /// Bytes from the start that the segment file holds.
     pub(crate) written_out: usize,
@@ -73,7 +73,7 @@ impl Chunk {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len().min(self.limit)
     }
 
     pub(crate) fn end(&self) -> u64 {
@@ -122,6 +122,12 @@ impl Chunk {
         let taken = self.buffer.append(bytes);
         assert_eq!(taken, bytes.len());
         self.written_out = taken;
+    }
+
+    /// Ends at `length`, below what it holds, and takes no more.
+    fn cut_to(&mut self, length: usize) {
+        self.limit = length;
+        self.written_out = self.written_out.min(length);
     }
 
     /// Takes no bytes beyond the block it has begun.
@@ -251,6 +257,48 @@ impl Tail {
         chunk.fill_from_disk(bytes);
         self.end = chunk.end();
         self.chunks.push_back(chunk);
+    }
+
+    /// Ends the tail at `cursor`, where a batch begins. `small` takes the block that this leaves begun.
+    pub(crate) fn cut_back(&mut self, cursor: u64, small: AppendBuffer) {
+        let index = self.chunk_at(cursor).expect("a batch in the tail");
+        let chunk = &self.chunks[index];
+        let length = usize::try_from(cursor - chunk.start).expect("inside a chunk");
+        let block = length - length % BLOCK;
+        let begun = chunk.slice(block, length);
+        let written_out = chunk.written_out.clamp(block, length) - block;
+        let (segment, block_bytes) = (chunk.segment.clone(), block as u64);
+        let mut last = Chunk::new(
+            small,
+            segment,
+            chunk.position + block_bytes,
+            chunk.start + block_bytes,
+        );
+        last.fill_from_disk(&begun);
+        last.written_out = written_out;
+        self.chunks.truncate(index + 1);
+        self.chunks[index].cut_to(block);
+        if block == 0 {
+            self.chunks.pop_back();
+        }
+        if last.len() > 0 {
+            self.chunks.push_back(last);
+        }
+        let kept = self.batches.partition_point(|batch| batch.start < cursor);
+        self.batches.truncate(kept);
+        self.end = cursor;
+    }
+
+    /// The log was cut back in its segment, inside a block that begins with `bytes`. Nothing that is
+    /// in memory stays.
+    pub(crate) fn begin_anew(&mut self, mut chunk: Chunk, bytes: &[u8]) {
+        self.chunks.clear();
+        self.batches.clear();
+        if !bytes.is_empty() {
+            chunk.fill_from_disk(bytes);
+            self.end = chunk.end();
+            self.chunks.push_back(chunk);
+        }
     }
 
     /// Copies `bytes` behind the last byte, into chunks that were planned and added before.

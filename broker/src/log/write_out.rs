@@ -9,18 +9,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use corelog_protocol::{LeaderEpoch, Offset};
 use crc32c::crc32c;
 
+use super::commit::log_closed;
 use super::journal::format::{EntryHeader, EntryKind};
 use super::partition_log::{PartitionLog, State};
 use super::recovery::PartitionStart;
 use super::segment::Segment;
 use super::shard_log::Shared;
 use super::{LogFailure, TopicPartition};
-use crate::runtime::{BLOCK, BufferSlice, Notify, Semaphore, spawn};
+use crate::runtime::{BLOCK, BufferSlice, Notify, Semaphore, WaitFor, spawn};
 
 /// Bytes of one write to a segment.
 const WRITE_BYTES: usize = 1 << 20;
@@ -43,6 +44,11 @@ pub(crate) struct WriteOut {
     pub(super) checkpoint_work: Notify,
     /// Held by the checkpoint under way.
     pub(super) checkpointing: Semaphore,
+    /// The file that a checkpoint had no room for, until one succeeds.
+    no_room_for: RefCell<Option<PathBuf>>,
+    /// Counts checkpoints: the last that began, and the last that is durable.
+    checkpoints_begun: Cell<u64>,
+    checkpoints_ended: WaitFor<u64>,
     bypassed: Cell<u64>,
     stopped: Cell<bool>,
 }
@@ -59,6 +65,9 @@ impl WriteOut {
             checkpoint_due: Cell::new(false),
             checkpoint_work: Notify::new(),
             checkpointing: Semaphore::new(1),
+            no_room_for: RefCell::default(),
+            checkpoints_begun: Cell::new(0),
+            checkpoints_ended: WaitFor::new(0),
             bypassed: Cell::new(0),
             stopped: Cell::new(false),
         }
@@ -99,6 +108,48 @@ impl WriteOut {
         self.checkpoint_work.notify_waiters();
     }
 
+    /// A checkpoint found the disk full. Until one succeeds no append is taken: the journal could
+    /// not be recycled.
+    pub(super) fn note_no_room(&self, path: PathBuf) {
+        let before = self.no_room_for.replace(Some(path.clone()));
+        if before.is_none() {
+            tracing::error!(
+                path = %path.display(),
+                "no space left for a checkpoint: appends are refused until there is"
+            );
+        }
+    }
+
+    pub(super) fn note_room(&self) {
+        if self.no_room_for.take().is_some() {
+            tracing::info!("there is space for checkpoints again: appends are taken");
+        }
+    }
+
+    /// The file that a checkpoint has no room for.
+    pub(super) fn no_room_for(&self) -> Option<PathBuf> {
+        self.no_room_for.borrow().clone()
+    }
+
+    pub(super) fn checkpoint_begins(&self) -> u64 {
+        let number = self.checkpoints_begun.get() + 1;
+        self.checkpoints_begun.set(number);
+        number
+    }
+
+    pub(super) fn checkpoint_ended(&self, number: u64) {
+        self.checkpoints_ended.advance(number);
+    }
+
+    /// Waits for a checkpoint that begins after this call. Those who wait share it.
+    pub(super) async fn checkpoint_anew(&self, shared: &Shared) -> Result<(), LogFailure> {
+        let next = self.checkpoints_begun.get() + 1;
+        self.ask_for_checkpoint();
+        let ended = self.checkpoints_ended.reached(next).await;
+        shared.check()?;
+        ended.map_err(|_closed| log_closed())
+    }
+
     /// Counts bytes that only an extent entry speaks of: a start reads them all again.
     pub(crate) fn note_bypassed(&self, bytes: u64, limit: u64) {
         let bypassed = self.bypassed.get() + bytes;
@@ -113,6 +164,7 @@ impl WriteOut {
         self.stopped.set(true);
         self.work.notify_waiters();
         self.checkpoint_work.notify_waiters();
+        self.checkpoints_ended.close();
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -220,13 +272,17 @@ impl PartitionLog {
         self: &Rc<Self>,
         shared: &Rc<Shared>,
         reach: Reach,
-    ) -> Result<PartitionStart, LogFailure> {
+    ) -> Result<Standing, LogFailure> {
         let _only_one = self.writing.acquire(1).await;
         // What is written while this runs is the next one's: else it would chase a busy producer.
-        let (start, until) = {
+        let (standing, until) = {
             let mut state = self.state.borrow_mut();
             state.padding = reach == Reach::Everything;
-            (describe(&state), state.written_cursor)
+            let standing = Standing {
+                start: describe(&state),
+                revision: state.revision,
+            };
+            (standing, state.written_cursor)
         };
         let written = self.write_pieces(shared, reach, until).await;
         let mut state = self.state.borrow_mut();
@@ -235,9 +291,8 @@ impl PartitionLog {
         if reach == Reach::Everything {
             // From here on the journal may forget what is below.
             state.covered_from = until;
-            state.checkpointed = until;
         }
-        Ok(start)
+        Ok(standing)
     }
 
     async fn write_pieces(
@@ -270,15 +325,10 @@ impl PartitionLog {
         }
     }
 
-    /// Bytes were appended since the last checkpoint.
+    /// The log changed since the last checkpoint.
     pub(super) fn needs_checkpoint(&self) -> bool {
         let state = self.state.borrow();
-        state.checkpointed < state.written_cursor || !state.to_seal.is_empty()
-    }
-
-    /// What a checkpoint says of a log that did not change since the last one.
-    pub(super) fn describe(&self) -> PartitionStart {
-        describe(&self.state.borrow())
+        state.checkpointed < state.revision || !state.to_seal.is_empty()
     }
 
     pub(super) fn has_unwritten_blocks(&self) -> bool {
@@ -311,17 +361,13 @@ impl PartitionLog {
             return; // under way since an earlier write-out came here
         }
         let header = EntryHeader {
-            kind: EntryKind::Block,
-            topic_partition: self.id(),
-            leader_epoch: LeaderEpoch::ZERO,
             segment_base: piece.segment.base_offset(),
             position: piece.position,
             length: u32::try_from(bytes.len()).expect("less than a block"),
-            base_offset: Offset::ZERO,
-            next_offset: Offset::ZERO,
-            data_crc: 0,
+            ..EntryHeader::of(EntryKind::Block, self.id())
         };
         let (log, shared, start) = (self.clone(), shared.clone(), piece.start);
+        let cuts = self.state.borrow().cuts;
         spawn(async move {
             if shared
                 .commit
@@ -334,7 +380,7 @@ impl PartitionLog {
             let mut state = log.state.borrow_mut();
             state.covering = None;
             // A checkpoint that came in between covers everything anew.
-            if state.covered_from == end {
+            if state.covered_from == end && state.cuts == cuts {
                 state.covered_from = start;
                 drop(state);
                 shared.write_out.enqueue(log.id());
@@ -381,7 +427,31 @@ impl PartitionLog {
     }
 }
 
+/// Where a log stands in a checkpoint, and how much had happened to it by then.
+pub(super) struct Standing {
+    pub(super) start: PartitionStart,
+    pub(super) revision: u64,
+}
+
 fn describe(state: &State) -> PartitionStart {
+    let (segment, position, block_crc) = written_place(state);
+    PartitionStart {
+        applied_sequence: state.written_sequence,
+        segment_base: segment.base_offset(),
+        position,
+        next_offset: state.written_end,
+        log_start: state.log_start_written,
+        block_crc,
+        epochs: state.epochs.clone(),
+    }
+}
+
+/// Where the next byte behind the written ones goes, and the CRC of the block begun before it.
+fn written_place(state: &State) -> (&Segment, u64, u32) {
+    let next = &state.written_segment;
+    if next.base_offset() == state.written_end {
+        return (next, 0, crc32c(&[])); // closed, and nothing in the new one yet
+    }
     let cursor = state.written_cursor;
     let chunks = &state.tail.chunks;
     // The chunk that the cursor stands in or behind; a chunk that begins at the cursor will do
@@ -390,7 +460,7 @@ fn describe(state: &State) -> PartitionStart {
         .iter()
         .rfind(|chunk| chunk.start < cursor)
         .or(chunks.front());
-    let (segment, position, block_crc) = match chunk {
+    match chunk {
         Some(chunk) => {
             assert!(
                 chunk.start <= cursor,
@@ -398,30 +468,11 @@ fn describe(state: &State) -> PartitionStart {
             );
             let length = usize::try_from(cursor - chunk.start).expect("inside a chunk");
             let block = chunk.slice(length - length % BLOCK, length);
-            (
-                &chunk.segment,
-                chunk.position + length as u64,
-                crc32c(&block),
-            )
+            let position = chunk.position + length as u64;
+            (&chunk.segment, position, crc32c(&block))
         }
-        // Nothing in memory: the log ends at a block boundary, or is empty.
-        None => {
-            let active = state
-                .segments
-                .last_key_value()
-                .expect("a log has a segment")
-                .1;
-            (active, active.size(), crc32c(&[]))
-        }
-    };
-    PartitionStart {
-        applied_sequence: state.written_sequence,
-        segment_base: segment.base_offset(),
-        position,
-        next_offset: state.written_end,
-        log_start: state.log_start,
-        block_crc,
-        epochs: state.epochs.clone(),
+        // Nothing in memory: the log ends at a block boundary.
+        None => (next, next.size(), crc32c(&[])),
     }
 }
 

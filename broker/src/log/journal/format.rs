@@ -165,8 +165,6 @@ pub(crate) enum EntryKind {
     Extent = 2,
     /// Bytes a segment already holds, carried so that their block may be rewritten.
     Block = 3,
-    /// The log was cut: `next_offset` is the new log end, `position` the segment's new length.
-    Truncate = 4,
     /// `next_offset` is the new log start.
     LogStart = 5,
     /// The active segment ended at `position`; `next_offset` is the base of the next one.
@@ -181,7 +179,6 @@ impl EntryKind {
             1 => EntryKind::Append,
             2 => EntryKind::Extent,
             3 => EntryKind::Block,
-            4 => EntryKind::Truncate,
             5 => EntryKind::LogStart,
             6 => EntryKind::Roll,
             7 => EntryKind::Delete,
@@ -228,6 +225,21 @@ pub(crate) struct EntryHeader {
 }
 
 impl EntryHeader {
+    /// An entry of which only what its kind means is set.
+    pub(crate) fn of(kind: EntryKind, topic_partition: TopicPartition) -> EntryHeader {
+        EntryHeader {
+            kind,
+            topic_partition,
+            leader_epoch: LeaderEpoch::ZERO,
+            segment_base: Offset::ZERO,
+            position: 0,
+            length: 0,
+            base_offset: Offset::ZERO,
+            next_offset: Offset::ZERO,
+            data_crc: 0,
+        }
+    }
+
     pub(crate) fn encode(&self, seal: EntrySeal, out: &mut [u8]) {
         let mut bytes = EntryHeaderBytes {
             kind: self.kind as u8,

@@ -39,8 +39,7 @@ impl From<RecoveryError> for Stopped {
 pub(super) struct PartitionReplay {
     folder: PathBuf,
     start: PartitionStart,
-    /// Where reading back begins: the checkpointed place, or the beginning of the segment that the
-    /// log was cut back to.
+    /// The checkpointed place, where reading back begins.
     trusted: (Offset, u64, Offset),
     /// Segments that the journal closed.
     closed: BTreeMap<Offset, Rest>,
@@ -94,9 +93,7 @@ impl PartitionReplay {
         here && match entry.kind {
             EntryKind::Append | EntryKind::Extent => entry.base_offset == self.next_offset,
             EntryKind::Roll => entry.next_offset == self.next_offset,
-            EntryKind::Block | EntryKind::Truncate | EntryKind::LogStart | EntryKind::Delete => {
-                false
-            }
+            EntryKind::Block | EntryKind::LogStart | EntryKind::Delete => false,
         }
     }
 
@@ -124,7 +121,6 @@ impl PartitionReplay {
                 self.log_start = self.log_start.max(entry.next_offset);
                 Ok(())
             }
-            EntryKind::Truncate => self.truncate(disk, entry).await,
             // Only a topic's deletion deletes a partition, and then its entries are skipped: the
             // metadata has gone back in time.
             EntryKind::Delete => Err(Stopped::Suspect(
@@ -187,54 +183,6 @@ impl PartitionReplay {
         self.closed.insert(self.segment_base, closed);
         self.segment_base = entry.next_offset;
         Ok(())
-    }
-
-    async fn truncate(&mut self, disk: &Disk<'_>, entry: &EntryHeader) -> Result<(), Stopped> {
-        let (base, position) = (entry.segment_base, entry.position);
-        if (base, position) > (self.segment_base, self.rest.end()) {
-            return Err(gap(entry, self.rest.end()));
-        }
-        if base < self.segment_base {
-            self.close_file().await?;
-            self.segment_base = base;
-            let closed = self.closed.split_off(&base).remove(&base);
-            self.rest = match closed {
-                Some(rest) => rest,
-                None => self.read_rest(disk, position).await?,
-            };
-        }
-        if position < self.rest.at {
-            self.rest = self.read_rest(disk, position).await?;
-        }
-        if position > self.rest.end() {
-            return Err(gap(entry, self.rest.end()));
-        }
-        let kept = usize::try_from(position - self.rest.at).expect("not behind its end");
-        self.rest.bytes.truncate(kept);
-        self.next_offset = entry.next_offset;
-        let mut epochs_until = entry.next_offset;
-        if (base, position) < (self.trusted.0, self.trusted.1) {
-            self.trusted = (base, 0, base);
-            epochs_until = base;
-        }
-        let epochs = &mut self.start.epochs;
-        epochs.retain(|(_, first)| *first < epochs_until);
-        Ok(())
-    }
-
-    /// The begun block before `position`, from the file.
-    async fn read_rest(&mut self, disk: &Disk<'_>, position: u64) -> Result<Rest, Stopped> {
-        let at = position - position % BLOCK as u64;
-        let begun = usize::try_from(position - at).expect("less than a block");
-        let path = self.path(self.segment_base);
-        let file = self.open_file(disk).await?;
-        let read = file.read_at(at, begun).await;
-        let bytes = read.map_err(RecoveryError::io("read", &path))?.to_vec();
-        if bytes.len() != begun {
-            let problem = format!("{} ends before byte {position}", path.display());
-            return Err(Stopped::Suspect(problem));
-        }
-        Ok(Rest { at, bytes })
     }
 
     fn path(&self, segment_base: Offset) -> PathBuf {
@@ -465,56 +413,6 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_cut_goes_on_behind_the_cut() {
-        let mut entries = appends(0, 0..9);
-        entries.push(entry(EntryKind::Truncate, 0, 4 * size(), 4));
-        entries.extend(appends(0, 4..6));
-        let (start, disk) = replayed(PartitionStart::empty(), |_| {}, &entries);
-        assert_eq!(start.unwrap().next_offset.get(), 6);
-        assert_eq!(segment(&disk, 0), Some(batches(0..6)));
-    }
-
-    #[test]
-    fn a_cut_in_an_older_segment_removes_the_ones_behind_it() {
-        let mut entries = appends(0, 0..9);
-        entries.push(entry(EntryKind::Roll, 0, 9 * size(), 9));
-        entries.extend(appends(9, 9..14));
-        entries.push(entry(EntryKind::Truncate, 0, 8 * size(), 8));
-        entries.extend(appends(0, 8..9));
-        let (start, disk) = replayed(PartitionStart::empty(), |_| {}, &entries);
-        let start = start.unwrap();
-        assert_eq!((start.segment_base.get(), start.next_offset.get()), (0, 9));
-        assert_eq!(segment(&disk, 0), Some(batches(0..9)));
-        assert_eq!(segment(&disk, 9), None);
-    }
-
-    #[test]
-    fn a_cut_below_the_checkpoint_is_read_back_from_the_segments_beginning() {
-        let start = PartitionStart {
-            segment_base: Offset::new(9),
-            position: 2 * size(),
-            next_offset: Offset::new(11),
-            block_crc: 0,
-            epochs: vec![(EPOCH, Offset::ZERO)],
-            ..PartitionStart::empty()
-        };
-        let prepare = |disk: &SimulatedDisk| {
-            for (base, offsets) in [(0, 0..9), (9, 9..11)] {
-                let path = Path::new(FOLDER).join(log_file_name(Offset::new(base)));
-                disk.put(&path, &batches(offsets)).unwrap();
-            }
-        };
-        let mut entries = vec![entry(EntryKind::Truncate, 0, 5 * size(), 5)];
-        entries.extend(appends(0, 5..7));
-        let (start, disk) = replayed(start, prepare, &entries);
-        let start = start.unwrap();
-        assert_eq!((start.segment_base.get(), start.next_offset.get()), (0, 7));
-        assert_eq!(start.epochs, [(EPOCH, Offset::ZERO)]);
-        assert_eq!(segment(&disk, 0), Some(batches(0..7)));
-        assert_eq!(segment(&disk, 9), None);
-    }
-
-    #[test]
     fn bytes_that_do_not_follow_each_other_make_it_suspect() {
         let mut gap = appends(0, 0..2);
         gap.extend(appends(0, 3..4));
@@ -522,14 +420,13 @@ mod tests {
         unclosed.extend(appends(2, 2..3));
         let mut early_roll = appends(0, 0..2);
         early_roll.push(entry(EntryKind::Roll, 0, 3 * size(), 3));
-        let beyond = [entry(EntryKind::Truncate, 0, size(), 1)];
         let mut extent = entry(EntryKind::Extent, 0, size(), 2);
         extent.length = 4096;
         let mut ragged = appends(0, 0..1);
         ragged.push(extent);
         let mut deleted = appends(0, 0..1);
         deleted.push(entry(EntryKind::Delete, 0, 0, 0));
-        for entries in [&gap, &unclosed, &early_roll, &beyond[..], &ragged, &deleted] {
+        for entries in [&gap, &unclosed, &early_roll, &ragged, &deleted] {
             let (found, _) = replayed(PartitionStart::empty(), |_| {}, entries);
             assert!(matches!(found, Err(Stopped::Suspect(_))), "{found:?}");
         }

@@ -11,6 +11,7 @@ mod memory;
 mod model;
 mod power_cuts;
 mod reads;
+mod rearranging;
 mod rig;
 mod suspects;
 mod workload;

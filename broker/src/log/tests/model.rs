@@ -28,6 +28,11 @@ pub(super) enum Fault {
 pub(super) struct Model {
     pub(super) sent: Vec<Vec<u8>>,
     pub(super) acknowledged: usize,
+    /// The log start that was acknowledged, and the highest that was asked for.
+    pub(super) log_start: usize,
+    pub(super) log_start_asked: usize,
+    /// Where a cut that is under way would end the log.
+    pub(super) cutting_to: Option<usize>,
 }
 
 impl Model {
@@ -35,7 +40,18 @@ impl Model {
     /// not sent. Whatever else it holds is taken as sent from now on.
     pub(super) async fn check(&mut self, log: &PartitionLog, context: &str) -> Result<(), Fault> {
         let end = usize::try_from(log.log_end_offset().get()).unwrap();
+        if self.cutting_to.take() == Some(end) {
+            self.cut(end);
+        }
         let acknowledged = self.acknowledged;
+        let start = usize::try_from(log.log_start_offset().get()).unwrap();
+        if start < self.log_start || start > self.log_start_asked {
+            return Err(Fault::Wrong(format!(
+                "{context}: the log starts at {start}; {} was acknowledged and {} asked for",
+                self.log_start, self.log_start_asked
+            )));
+        }
+        (self.log_start, self.log_start_asked) = (start, start);
         if end < acknowledged {
             return Err(Fault::Lost(format!(
                 "{context}: {acknowledged} records were acknowledged and {end} are left"
@@ -48,7 +64,7 @@ impl Model {
             )));
         }
         self.sent.truncate(end);
-        let mut at = 0;
+        let mut at = start;
         while at < end {
             at = self.check_from(at, log).await.map_err(|(at, problem)| {
                 let found = format!("{context}: offset {at}: {problem}");
@@ -66,6 +82,13 @@ impl Model {
         }
         self.acknowledged = end;
         Ok(())
+    }
+
+    /// The log was cut to end here.
+    pub(super) fn cut(&mut self, end: usize) {
+        self.sent.truncate(end);
+        self.acknowledged = self.acknowledged.min(end);
+        self.cutting_to = None;
     }
 
     /// Compares what one read from the record `at` on gives, and returns the record behind it.
@@ -86,11 +109,13 @@ impl Model {
             batch
                 .verify_crc()
                 .map_err(|error| (at, error.to_string()))?;
-            if batch.partition_leader_epoch() != Some(EPOCH)
-                || batch.base_offset().get() != i64::try_from(at).unwrap()
-            {
+            let base = usize::try_from(batch.base_offset().get()).unwrap();
+            // The log may start inside a batch; the batch comes whole.
+            let is_first = at == self.log_start && base <= at;
+            if batch.partition_leader_epoch() != Some(EPOCH) || (base != at && !is_first) {
                 return Err((at, format!("{batch:?}")));
             }
+            at = base;
             let mut scratch = Vec::new();
             for record in batch.records(&mut scratch, 1 << 20).unwrap() {
                 if record.unwrap().value != Some(&self.sent[at][..]) {

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog_protocol::Durability;
+use corelog_protocol::record::split_batches;
+use corelog_protocol::{Durability, Offset};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -38,6 +39,9 @@ pub(super) struct Plan {
     pub(super) rounds: usize,
     /// Chance, in percent, that an append is large enough to bypass the journal.
     pub(super) large_percent: u32,
+    /// Chance, in percent, that a segment is closed, the log start moved or the end cut back instead
+    /// of an append.
+    pub(super) rearranging_percent: u32,
 }
 
 pub(super) fn new_models(plan: &Plan) -> Vec<Rc<RefCell<Model>>> {
@@ -58,6 +62,8 @@ pub(super) fn plan(random: &mut StdRng, stop: Stop) -> Plan {
             segment_bytes: *[512 << 10, 600 << 10, 4 << 20]
                 .get(random.random_range(0..3_usize))
                 .unwrap(),
+            segment_age: Duration::from_millis(*pick(random, &[20, 3_600_000])),
+            file_delete_delay: Duration::from_millis(*pick(random, &[0, 10, 60_000])),
             ..LogConfig::default()
         })
         .collect();
@@ -69,7 +75,12 @@ pub(super) fn plan(random: &mut StdRng, stop: Stop) -> Plan {
         options,
         rounds: random.random_range(1..5),
         large_percent: random.random_range(0..25),
+        rearranging_percent: *pick(random, &[0, 5, 30]),
     }
+}
+
+fn pick<'a, T>(random: &mut StdRng, choices: &'a [T]) -> &'a T {
+    &choices[random.random_range(0..choices.len())]
 }
 
 /// Nothing is suspect, and every log holds what its model says.
@@ -121,7 +132,7 @@ pub(super) async fn round_of_appends(
             log.clone(),
             models[index].clone(),
             random,
-            plan.large_percent,
+            (plan.large_percent, plan.rearranging_percent),
         );
         appenders.push(spawn(appender));
         appenders.push(spawn(acknowledge(
@@ -140,14 +151,59 @@ async fn append_for_ever(
     log: Rc<PartitionLog>,
     model: Rc<RefCell<Model>>,
     mut random: StdRng,
-    large_percent: u32,
+    (large_percent, rearranging_percent): (u32, u32),
 ) {
     loop {
-        append_one(&log, &model, &mut random, large_percent).await;
+        if random.random_range(0..100) < rearranging_percent {
+            rearrange(&log, &model, &mut random).await;
+        } else {
+            append_one(&log, &model, &mut random, large_percent).await;
+        }
         if random.random_range(0..4) == 0 {
             sleep(Duration::from_micros(random.random_range(1..3000))).await;
         }
     }
+}
+
+async fn rearrange(log: &PartitionLog, model: &RefCell<Model>, random: &mut StdRng) {
+    let (start, end) = (log.log_start_offset().get(), log.log_end_offset().get());
+    match random.random_range(0..4) {
+        0 => {
+            log.roll_idle();
+        }
+        1 => {
+            log.roll_if_due();
+        }
+        2 => {
+            let to = random.random_range(start..=end);
+            model.borrow_mut().log_start_asked = usize::try_from(to).unwrap();
+            let moved = log.advance_log_start(Offset::new(to)).await.unwrap();
+            assert_eq!(moved.get(), to);
+            model.borrow_mut().log_start = usize::try_from(to).unwrap();
+        }
+        _ => {
+            // Batches hold up to 20 records: where the cut ends is known only afterwards.
+            let to = random.random_range(start.max(end - 100)..=end);
+            let Some(to) = batch_start(log, to).await else {
+                return;
+            };
+            model.borrow_mut().cutting_to = Some(to);
+            let cut = log.truncate(Offset::new(i64::try_from(to).unwrap()));
+            assert_eq!(usize::try_from(cut.await.unwrap().get()).unwrap(), to);
+            model.borrow_mut().cut(to);
+        }
+    }
+}
+
+/// The first offset of the batch that holds `offset`; none at the log end, and where that batch begins
+/// before the log start.
+async fn batch_start(log: &PartitionLog, offset: i64) -> Option<usize> {
+    let end = log.log_end_offset();
+    let read = log.read(Offset::new(offset), end, 1).await.unwrap();
+    let bytes = read.to_bytes();
+    let first = split_batches(&bytes).next()?.unwrap().base_offset();
+    let is_held = first >= log.log_start_offset();
+    is_held.then(|| usize::try_from(first.get()).unwrap())
 }
 
 async fn append_one(

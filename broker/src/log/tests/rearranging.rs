@@ -1,0 +1,263 @@
+//! The log start moves up, idle segments are closed, the end is cut back; and what was asked for holds
+//! after a power cut, or did not happen.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_protocol::record::split_batches;
+use corelog_protocol::{Durability, Offset};
+
+use super::rig::{EPOCH, Rig, batch, small_options, start, storage};
+use crate::log::{LogConfig, PartitionLog, ReadError, RearrangeError};
+use crate::runtime::{Simulator, Storage, sleep};
+
+/// Segments of about five of the batches that [`append`] makes.
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 64 << 10,
+        file_delete_delay: Duration::from_secs(60),
+        ..LogConfig::default()
+    }
+}
+
+/// Appends batches of one record of 12,000 bytes, each with its offset as first byte, and waits until
+/// they are durable.
+async fn append(log: &PartitionLog, count: usize) {
+    for _ in 0..count {
+        let offset = log.log_end_offset();
+        let value = vec![u8::try_from(offset.get()).unwrap(); 12_000];
+        let bytes = batch(&[value], 1);
+        log.append(&bytes, offset, EPOCH, None).await.unwrap();
+    }
+    while log.end_offset_at(Durability::Sync) < log.log_end_offset() {
+        log.changed().await;
+    }
+}
+
+async fn rig(disk: &Storage) -> (Rig, Rc<PartitionLog>) {
+    let rig = start(disk.clone(), small_options(), &[config()]).await;
+    let log = Rc::clone(&rig.logs[&0]);
+    (rig, log)
+}
+
+/// The offsets that reading from `from` to the end gives, checked against the records' own.
+async fn read_from(log: &PartitionLog, from: i64) -> Result<Vec<i64>, ReadError> {
+    let (mut at, end) = (Offset::new(from), log.log_end_offset());
+    let mut offsets = Vec::new();
+    while at < end {
+        let bytes = log.read(at, end, 1 << 20).await?.to_bytes();
+        for batch in split_batches(&bytes) {
+            let batch = batch.unwrap();
+            let mut scratch = Vec::new();
+            for record in batch.records(&mut scratch, 1 << 20).unwrap() {
+                let record = record.unwrap();
+                assert_eq!(
+                    i64::from(record.value.unwrap()[0]),
+                    record.offset.get(),
+                    "the record's bytes"
+                );
+                offsets.push(record.offset.get());
+            }
+            at = batch.next_offset();
+        }
+    }
+    Ok(offsets)
+}
+
+async fn files(disk: &Storage) -> Vec<String> {
+    let entries = disk.list(Path::new("data/topic-0")).await.unwrap();
+    let mut names: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
+    names.retain(|name| name.contains(".log"));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_log_start_that_was_acknowledged_survives_a_power_cut() {
+    for seed in 0..20 {
+        let mut simulator = Simulator::new(seed);
+        let disk = storage(&simulator);
+        simulator.run(async {
+            let (_rig, log) = rig(&disk).await;
+            append(&log, 12).await;
+            let start = log.advance_log_start(Offset::new(7)).await.unwrap();
+            assert_eq!(start, Offset::new(7));
+        });
+        simulator.crash();
+        simulator.run(async {
+            let (_rig, log) = rig(&disk).await;
+            assert_eq!(log.log_start_offset(), Offset::new(7));
+            assert_eq!(read_from(&log, 7).await.unwrap(), [7, 8, 9, 10, 11]);
+            assert!(matches!(
+                read_from(&log, 6).await,
+                Err(ReadError::OutOfRange { .. })
+            ));
+        });
+    }
+}
+
+#[test]
+fn a_log_start_never_moves_back_nor_behind_the_end() {
+    let mut simulator = Simulator::new(1);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (_rig, log) = rig(&disk).await;
+        append(&log, 3).await;
+        log.advance_log_start(Offset::new(2)).await.unwrap();
+        let back = log.advance_log_start(Offset::new(1)).await.unwrap();
+        assert_eq!(back, Offset::new(2));
+        let beyond = log.advance_log_start(Offset::new(4)).await;
+        assert!(
+            matches!(beyond, Err(RearrangeError::OutOfRange { asked, log_end, .. })
+                if asked.get() == 4 && log_end.get() == 3)
+        );
+        assert_eq!(read_from(&log, 2).await.unwrap(), [2]);
+    });
+}
+
+#[test]
+fn files_below_the_log_start_go_after_their_delay_and_no_sooner_than_a_checkpoint() {
+    let mut simulator = Simulator::new(2);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (rig, log) = rig(&disk).await;
+        append(&log, 12).await;
+        assert_eq!(files(&disk).await.len(), 3);
+        log.advance_log_start(Offset::new(11)).await.unwrap();
+        assert_eq!(log.segments().len(), 3, "a replay would want them");
+        rig.shard.checkpoint_now().await.unwrap();
+        assert_eq!(log.segments().len(), 1);
+        sleep(Duration::from_secs(1)).await;
+        let names = files(&disk).await;
+        assert_eq!(names[0], "00000000000000000000.log.deleted");
+        assert_eq!(names.len(), 3);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(files(&disk).await, ["00000000000000000010.log"]);
+        assert_eq!(log.size_bytes(), log.segments()[0].size_bytes);
+        assert_eq!(rig.shard.stats().segments_removed, 2);
+    });
+}
+
+#[test]
+fn what_a_crash_leaves_of_removed_segments_goes_at_the_next_start() {
+    let mut simulator = Simulator::new(3);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (rig, log) = rig(&disk).await;
+        append(&log, 12).await;
+        log.advance_log_start(Offset::new(11)).await.unwrap();
+        rig.shard.checkpoint_now().await.unwrap();
+    });
+    simulator.kill();
+    simulator.run(async {
+        let (_rig, log) = rig(&disk).await;
+        assert_eq!(log.segments().len(), 1);
+        sleep(Duration::from_secs(61)).await;
+        assert_eq!(files(&disk).await, ["00000000000000000010.log"]);
+        assert_eq!(read_from(&log, 11).await.unwrap(), [11]);
+    });
+}
+
+#[test]
+fn an_idle_segment_is_closed_and_stays_closed_after_a_power_cut() {
+    for seed in 0..20 {
+        let mut simulator = Simulator::new(seed);
+        let disk = storage(&simulator);
+        simulator.run(async {
+            let (rig, log) = rig(&disk).await;
+            assert!(!log.roll_idle(), "an empty segment is not closed");
+            append(&log, 2).await;
+            assert!(log.roll_idle());
+            assert!(!log.roll_idle());
+            if seed % 2 == 0 {
+                rig.shard.checkpoint_now().await.unwrap();
+                assert_eq!(files(&disk).await, ["00000000000000000000.log"]);
+            }
+            // Everything is old: the only segment left is the empty one.
+            log.advance_log_start(Offset::new(2)).await.unwrap();
+            rig.shard.checkpoint_now().await.unwrap();
+            assert_eq!(log.segments().len(), 1);
+            assert_eq!(log.size_bytes(), 0);
+            sleep(Duration::from_millis(seed * 10)).await;
+        });
+        simulator.crash();
+        simulator.run(async {
+            let (_rig, log) = rig(&disk).await;
+            assert_eq!(log.log_start_offset(), Offset::new(2));
+            append(&log, 2).await;
+            assert_eq!(read_from(&log, 2).await.unwrap(), [2, 3]);
+        });
+    }
+}
+
+#[test]
+fn a_segment_is_closed_when_its_time_is_up() {
+    let mut simulator = Simulator::new(4);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (_rig, log) = rig(&disk).await;
+        append(&log, 1).await;
+        assert!(!log.roll_if_due());
+        let hour = Duration::from_secs(3600);
+        let config = |jitter| LogConfig {
+            segment_age: hour,
+            segment_jitter: jitter,
+            ..config()
+        };
+        log.set_config(config(Duration::ZERO));
+        sleep(hour - Duration::from_secs(1)).await;
+        assert!(!log.roll_if_due());
+        sleep(Duration::from_secs(2)).await;
+        assert!(log.roll_if_due());
+        append(&log, 1).await;
+        log.set_config(config(hour));
+        assert!(!log.roll_if_due(), "never before half the time");
+        assert_eq!(log.segments().len(), 2);
+    });
+}
+
+#[test]
+fn a_cut_log_ends_there_and_goes_on_there() {
+    for to in 0..12 {
+        for seed in 0..4 {
+            let mut simulator = Simulator::new(seed);
+            let disk = storage(&simulator);
+            simulator.run(async {
+                let (rig, log) = rig(&disk).await;
+                append(&log, 12).await;
+                if seed % 2 == 0 {
+                    rig.shard.checkpoint_now().await.unwrap();
+                }
+                let end = log.truncate(Offset::new(to)).await.unwrap();
+                assert_eq!(end, Offset::new(to));
+                assert_eq!(log.log_end_offset(), end);
+                append(&log, 3).await;
+                let expected: Vec<i64> = (0..to + 3).collect();
+                assert_eq!(read_from(&log, 0).await.unwrap(), expected);
+            });
+            simulator.crash();
+            simulator.run(async {
+                let (rig, log) = rig(&disk).await;
+                let expected: Vec<i64> = (0..to + 3).collect();
+                assert_eq!(read_from(&log, 0).await.unwrap(), expected);
+                rig.shard.close().await.unwrap();
+            });
+        }
+    }
+}
+
+#[test]
+fn a_cut_below_the_log_start_is_refused() {
+    let mut simulator = Simulator::new(5);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (_rig, log) = rig(&disk).await;
+        append(&log, 4).await;
+        log.advance_log_start(Offset::new(2)).await.unwrap();
+        let cut = log.truncate(Offset::new(1)).await;
+        assert!(matches!(cut, Err(RearrangeError::OutOfRange { .. })));
+        assert_eq!(log.truncate(Offset::new(9)).await.unwrap(), Offset::new(4));
+        assert_eq!(read_from(&log, 2).await.unwrap(), [2, 3]);
+    });
+}
