@@ -55,6 +55,9 @@ pub(super) async fn adopt(
     let Some(&log_start) = files.keys().next() else {
         return Ok(None);
     };
+    if origin == Origin::Unacknowledged && log_start > Offset::ZERO {
+        return Ok(None); // a crash took the beginning, so the rest goes too
+    }
     let _charge = shared.charge(MEMORY_BYTES).await;
     let adoption = Adoption {
         storage,
@@ -116,6 +119,9 @@ impl Adoption<'_> {
         };
         let last = *files.keys().next_back().expect("there is a segment");
         for (&base, &length) in files {
+            if self.origin == Origin::Unacknowledged && base > found.next_offset {
+                break; // nothing was ever removed from it, so here something is missing
+            }
             if base < found.next_offset {
                 let problem = format!(
                     "it begins before offset {}, where the segment before it ends",
@@ -159,7 +165,7 @@ impl Adoption<'_> {
             next_offset: base,
             epoch: found.epochs.last().map(|(epoch, _)| *epoch),
             // Compaction leaves gaps.
-            dense: false,
+            dense: self.origin == Origin::Unacknowledged,
         };
         let file = self.open(&path, OpenMode::Read).await?;
         let source = Source {

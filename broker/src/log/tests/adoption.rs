@@ -258,9 +258,11 @@ fn a_folder_of_another_topic_is_refused_until_its_metadata_is_removed() {
     });
 }
 
-/// A crash before the first flush leaves segments of which nothing was acknowledged, in any state.
+/// A crash before the first flush leaves segments of which nothing was acknowledged, in any state. A
+/// simulated one left the second segment and not the first: the log began at its offset 14, although
+/// nobody had moved the log start.
 #[test]
-fn what_was_never_acknowledged_is_kept_as_far_as_it_is_whole() {
+fn what_was_never_acknowledged_goes_when_its_beginning_is_missing() {
     let mut simulator = Simulator::new(6);
     let disk = two_foreign_segments(&mut simulator);
     let ours = format!("version: 0\ntopic_id: {}", partition(0).topic_id);
@@ -271,10 +273,12 @@ fn what_was_never_acknowledged_is_kept_as_far_as_it_is_whole() {
     simulator.run(async {
         let rig = opened(simulated).await;
         let records = all_records(&rig).await;
-        assert!(!records.is_empty() && records.len() < 100);
+        assert!(records.is_empty(), "{} records", records.len());
         append_durably(&rig, "more").await;
     });
-    assert_eq!(disk.contents(&segment(2000)), None);
+    for base in [1000, 2000] {
+        assert_eq!(disk.contents(&segment(base)), None);
+    }
 }
 
 #[test]
