@@ -308,6 +308,7 @@ fn apply_cut(state: &mut State, cut: &Cut, buffer: AppendBuffer) -> Vec<Rc<Segme
         }
     }
     state.cuts += 1;
+    state.covering = None;
     state.revision += 1;
     state.grouped = state.tail.end();
     state.written_cursor = state.tail.end();
