@@ -52,6 +52,7 @@ impl PartitionLog {
                 length: u32::try_from(length).expect("a group is bounded"),
                 base_offset,
                 next_offset: end_offset,
+                log_start: state.log_start_grouped,
                 data_crc,
             };
             push_roll(self.id, state, &share.segment, group);
@@ -94,6 +95,7 @@ fn push_roll(id: TopicPartition, state: &mut State, segment: &Rc<Segment>, group
         segment_base: closed.base_offset(),
         position: closed.size(),
         next_offset: segment.base_offset(),
+        log_start: state.log_start_grouped,
         ..EntryHeader::of(EntryKind::Roll, id)
     };
     group.builder.push(roll, None);
@@ -109,7 +111,7 @@ fn push_moves(id: TopicPartition, state: &mut State, group: &mut Forming) -> boo
     if starts_later {
         state.log_start_grouped = state.log_start_asked;
         let log_start = EntryHeader {
-            next_offset: state.log_start_asked,
+            log_start: state.log_start_asked,
             ..EntryHeader::of(EntryKind::LogStart, id)
         };
         group.builder.push(log_start, None);

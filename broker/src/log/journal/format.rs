@@ -1,7 +1,7 @@
 //! The bytes of the commit journal: group headers and entry headers, both little-endian.
 //!
 //! A group is what one write and one flush make durable: a 64-byte header, then entries, each a
-//! 72-byte header and the bytes it carries, padded to a whole block. `broker/docs/journal.md`
+//! 80-byte header and the bytes it carries, padded to a whole block. `broker/docs/journal.md`
 //! shows the layout. A reader trusts a header only when its own checksum, the journal's salt and
 //! the generation agree, and a body only when its checksum does.
 
@@ -14,17 +14,17 @@ use crate::log::TopicPartition;
 
 /// "CLJG" as little-endian bytes.
 pub(crate) const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"CLJG");
-pub(crate) const FORMAT_VERSION: u16 = 2;
+pub(crate) const FORMAT_VERSION: u16 = 3;
 pub const GROUP_HEADER_BYTES: usize = size_of::<GroupHeaderBytes>();
 pub const ENTRY_HEADER_BYTES: usize = size_of::<EntryHeaderBytes>();
 
 const _: () = {
     assert!(GROUP_HEADER_BYTES == 64);
-    assert!(ENTRY_HEADER_BYTES == 72);
+    assert!(ENTRY_HEADER_BYTES == 80);
 };
 
 /// The entry checksum covers everything before it.
-const ENTRY_CRC_TO: usize = 68;
+const ENTRY_CRC_TO: usize = 76;
 
 /// What the checksum of every entry of a group begins with, so that entries which an older group
 /// left behind in the same block are never taken for this one's.
@@ -84,6 +84,7 @@ struct EntryHeaderBytes {
     position: U64,
     base_offset: I64,
     next_offset: I64,
+    log_start: I64,
     data_crc: U32,
     header_crc: U32,
 }
@@ -165,7 +166,7 @@ pub(crate) enum EntryKind {
     Extent = 2,
     /// Bytes a segment already holds, carried so that their block may be rewritten.
     Block = 3,
-    /// `next_offset` is the new log start.
+    /// The log start moved up.
     LogStart = 5,
     /// The active segment ended at `position`; `next_offset` is the base of the next one.
     Roll = 6,
@@ -220,6 +221,9 @@ pub(crate) struct EntryHeader {
     pub(crate) base_offset: Offset,
     /// The log end after that append.
     pub(crate) next_offset: Offset,
+    /// The log start, as of this entry. Every append names it, so that a lost entry does not take it
+    /// back.
+    pub(crate) log_start: Offset,
     /// CRC-32C of the described bytes of an extent; zero where the group's checksum covers them.
     pub(crate) data_crc: u32,
 }
@@ -236,6 +240,7 @@ impl EntryHeader {
             length: 0,
             base_offset: Offset::ZERO,
             next_offset: Offset::ZERO,
+            log_start: Offset::ZERO,
             data_crc: 0,
         }
     }
@@ -252,6 +257,7 @@ impl EntryHeader {
             position: U64::new(self.position),
             base_offset: I64::new(self.base_offset.get()),
             next_offset: I64::new(self.next_offset.get()),
+            log_start: I64::new(self.log_start.get()),
             data_crc: U32::new(self.data_crc),
             header_crc: U32::new(0),
         };
@@ -285,6 +291,7 @@ impl EntryHeader {
             length: header.length.get(),
             base_offset: Offset::try_from(header.base_offset.get()).ok()?,
             next_offset: Offset::try_from(header.next_offset.get()).ok()?,
+            log_start: Offset::try_from(header.log_start.get()).ok()?,
             data_crc: header.data_crc.get(),
         })
     }
@@ -368,6 +375,7 @@ mod tests {
             length,
             base_offset: Offset::new(140),
             next_offset: Offset::new(150),
+            log_start: Offset::new(20),
             data_crc: 77,
         }
     }

@@ -103,6 +103,7 @@ impl PartitionReplay {
         entry: &EntryHeader,
         data: &[u8],
     ) -> Result<(), Stopped> {
+        self.log_start = self.log_start.max(entry.log_start);
         match entry.kind {
             EntryKind::Append | EntryKind::Extent if entry.segment_base < self.segment_base => {
                 Ok(())
@@ -115,12 +116,8 @@ impl PartitionReplay {
             }
             EntryKind::Append => self.append(entry, data),
             EntryKind::Extent => self.extend(disk, entry).await,
-            EntryKind::Block => Ok(()),
+            EntryKind::Block | EntryKind::LogStart => Ok(()),
             EntryKind::Roll => self.roll(disk, entry).await,
-            EntryKind::LogStart => {
-                self.log_start = self.log_start.max(entry.next_offset);
-                Ok(())
-            }
             // Only a topic's deletion deletes a partition, and then its entries are skipped: the
             // metadata has gone back in time.
             EntryKind::Delete => Err(Stopped::Suspect(
@@ -340,6 +337,7 @@ mod tests {
             length: 0,
             base_offset: Offset::new((next_offset - 1).max(0)),
             next_offset: Offset::new(next_offset),
+            log_start: Offset::ZERO,
             data_crc: 0,
         }
     }
