@@ -43,6 +43,7 @@ impl PartitionLog {
             let base_offset = state.tail.batches[share.batches.start].base_offset;
             let end_offset = state.tail.batches[share.batches.end - 1].next_offset;
             let epoch = epoch_at(&state.epochs, base_offset);
+            let log_start = state.log_start_grouped;
             let entry = |kind, position: u64, length: usize, data_crc| EntryHeader {
                 kind,
                 topic_partition: self.id,
@@ -52,7 +53,7 @@ impl PartitionLog {
                 length: u32::try_from(length).expect("a group is bounded"),
                 base_offset,
                 next_offset: end_offset,
-                log_start: state.log_start_grouped,
+                log_start,
                 data_crc,
             };
             push_roll(self.id, state, &share.segment, group);

@@ -193,7 +193,6 @@ impl EntryKind {
             EntryKind::Append => "append",
             EntryKind::Extent => "extent",
             EntryKind::Block => "block",
-            EntryKind::Truncate => "truncate",
             EntryKind::LogStart => "log start",
             EntryKind::Roll => "roll",
             EntryKind::Delete => "delete",
