@@ -16,6 +16,10 @@ pub(crate) enum Canary {
     DoubtsForgotten,
     /// A start finds suspects and does not tell the next one.
     SuspectsForgotten,
+    /// Compaction removes segments although what replaces them was not synced.
+    SourcesRemovedBeforeSwap,
+    /// Compaction remembers how far it came before it has come there.
+    FirstDirtyBeforeSwap,
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use std::rc::Rc;
 use corelog_protocol::{LeaderEpoch, Offset, TopicId};
 
 use super::adoption::{self, Origin};
+use super::compaction::first_dirty;
+use super::compaction::swap::finish_interrupted;
 use super::partition_log::{Opened, PartitionLog};
 use super::recovery::PartitionStart;
 use super::removal::DELETED_SUFFIX;
@@ -39,6 +41,16 @@ pub(super) async fn open(
     if !is_ours {
         create(storage, &folder).await?;
     }
+    let list = async || {
+        let entries = storage.list(&folder).await;
+        entries.map_err(LogError::io("list", &folder))
+    };
+    let interrupted = list().await?;
+    // Nothing is known yet of where the closed segments of another broker's log end.
+    let closed_end = start
+        .as_ref()
+        .map_or(Offset::new(i64::MAX), |start| start.segment_base);
+    finish_interrupted(storage, id, &folder, &config, &interrupted, closed_end).await?;
     let start = match start {
         Some(start) => start,
         None => {
@@ -55,10 +67,7 @@ pub(super) async fn open(
     if !is_ours {
         claim(storage, id, &folder).await?;
     }
-    let entries = storage
-        .list(&folder)
-        .await
-        .map_err(LogError::io("list", &folder))?;
+    let entries = list().await?;
     let mut segments = BTreeMap::new();
     let mut removed = false;
     let mut indexes = Vec::new();
@@ -129,7 +138,13 @@ pub(super) async fn open(
         });
     }
     let tail = restore_tail(shared, id, active, &start).await?;
+    let first_dirty = if config.compaction.is_some() {
+        first_dirty::read(storage, &folder, start.log_start, start.segment_base).await
+    } else {
+        None
+    };
     let opened = Opened {
+        first_dirty: first_dirty.unwrap_or(start.log_start),
         config,
         start,
         segments,
@@ -260,6 +275,7 @@ async fn restore_tail(
 pub(super) async fn remove(shared: &Rc<Shared>, log: &Rc<PartitionLog>) -> Result<(), LogError> {
     // Whatever is being written ends first.
     let _permit = log.writing.acquire(1).await;
+    log.compaction.ended().await;
     let _nothing_else = shared.removal.leave(log.folder()).await;
     log.close_files().await;
     remove_folder(&shared.storage, log.folder()).await

@@ -20,6 +20,7 @@ mod begun_blocks;
 mod canary;
 mod checkpoint;
 mod commit;
+mod compaction;
 mod error;
 mod folder;
 mod index;
@@ -41,6 +42,7 @@ mod tail;
 mod tests;
 mod write_out;
 
+pub use compaction::{CompactionConfig, CompactionOptions};
 pub use error::{AppendError, LogError, LogFailure, ReadError, RearrangeError, RecoveryError};
 pub(crate) use folder::remove_deleted_topics;
 pub use lending::{Lending, Loan};

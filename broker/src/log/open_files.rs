@@ -115,9 +115,14 @@ impl SegmentFile {
         &self.open_files
     }
 
-    /// The open file at `path`; opens it, or creates it, when it is not. It stays open while the
+    /// The open file at `path`; opens it in this mode when it is not. It stays open while the
     /// caller holds it.
-    pub(crate) async fn get(&self, storage: &Storage, path: &Path) -> io::Result<Rc<File>> {
+    pub(crate) async fn get(
+        &self,
+        storage: &Storage,
+        path: &Path,
+        mode: OpenMode,
+    ) -> io::Result<Rc<File>> {
         if let Some(file) = self.if_open() {
             return Ok(file);
         }
@@ -134,7 +139,7 @@ impl SegmentFile {
                 tracing::warn!("a segment's file did not close: {error}");
             }
         }
-        let file = Rc::new(storage.open(path, OpenMode::CreateOrOpen).await?);
+        let file = Rc::new(storage.open(path, mode).await?);
         self.place.file.replace(Some(Rc::clone(&file)));
         self.open_files.note_use(&self.place);
         admission.is_open = true;
@@ -185,6 +190,8 @@ mod tests {
     use super::*;
     use crate::runtime::{Simulator, launch_small};
 
+    const CREATE: OpenMode = OpenMode::CreateOrOpen;
+
     fn path(number: usize) -> PathBuf {
         PathBuf::from(format!("{number}.log"))
     }
@@ -203,10 +210,13 @@ mod tests {
             let open_files = OpenFiles::new(2);
             let files: Vec<_> = (0..3).map(|_| SegmentFile::new(&open_files)).collect();
             for number in [0, 1, 0, 2] {
-                files[number].get(&storage, &path(number)).await.unwrap();
+                files[number]
+                    .get(&storage, &path(number), CREATE)
+                    .await
+                    .unwrap();
             }
             assert_eq!(open(&files), [true, false, true]);
-            files[1].get(&storage, &path(1)).await.unwrap();
+            files[1].get(&storage, &path(1), CREATE).await.unwrap();
             assert_eq!(open(&files), [false, true, true], "and opened again");
         });
     }
@@ -218,12 +228,12 @@ mod tests {
         simulator.run(async {
             let open_files = OpenFiles::new(1);
             let files: Vec<_> = (0..3).map(|_| SegmentFile::new(&open_files)).collect();
-            let held = files[0].get(&storage, &path(0)).await.unwrap();
-            files[1].get(&storage, &path(1)).await.unwrap();
+            let held = files[0].get(&storage, &path(0), CREATE).await.unwrap();
+            files[1].get(&storage, &path(1), CREATE).await.unwrap();
             files[0].close().await.unwrap();
             assert_eq!(open(&files), [true, true, false], "above the limit");
             drop(held);
-            files[2].get(&storage, &path(2)).await.unwrap();
+            files[2].get(&storage, &path(2), CREATE).await.unwrap();
             assert_eq!(open(&files), [false, false, true], "at the limit again");
         });
     }
@@ -236,9 +246,9 @@ mod tests {
             let open_files = OpenFiles::new(1);
             let files: Vec<_> = (0..2).map(|_| SegmentFile::new(&open_files)).collect();
             let nowhere = path(0).join("below-a-file");
-            assert!(files[0].get(&storage, &nowhere).await.is_err());
+            assert!(files[0].get(&storage, &nowhere, CREATE).await.is_err());
             assert_eq!(open_files.places.borrow().len(), 0);
-            files[1].get(&storage, &path(1)).await.unwrap();
+            files[1].get(&storage, &path(1), CREATE).await.unwrap();
             drop(files);
             assert!(open_files.admit(&Rc::default()).is_empty());
             assert_eq!(open_files.places.borrow().len(), 1, "nor a dropped one");
@@ -269,7 +279,7 @@ mod tests {
             let uses = || {
                 files.iter().enumerate().map(|(number, file)| {
                     let (storage, path) = (&storage, path(number));
-                    async move { drop(file.get(storage, &path).await.unwrap()) }
+                    async move { drop(file.get(storage, &path, CREATE).await.unwrap()) }
                 })
             };
             for round in 0..2 {
@@ -282,7 +292,7 @@ mod tests {
             // As many as are used together are open together, and fewer again afterwards.
             join_all(uses().chain(uses())).await;
             files[0].close().await.unwrap();
-            files[0].get(&storage, &path(0)).await.unwrap();
+            files[0].get(&storage, &path(0), CREATE).await.unwrap();
             assert!(descriptors(&root) <= LIMIT);
         })
         .join()

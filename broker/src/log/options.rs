@@ -5,6 +5,7 @@ use std::time::Duration;
 use corelog_protocol::Durability;
 
 use super::LogError;
+use super::compaction::{CompactionConfig, CompactionOptions};
 use crate::config::TopicConfig;
 
 /// The smallest journal file: four groups, each with room for the largest append that does not
@@ -56,6 +57,8 @@ pub struct LogOptions {
     pub lent_bytes: usize,
     /// Segment files open at a time; more only while more are being read or written. Default 512.
     pub open_files: usize,
+    /// What compaction may use.
+    pub compaction: CompactionOptions,
 }
 
 impl Default for LogOptions {
@@ -68,6 +71,7 @@ impl Default for LogOptions {
             read_bytes: 512 << 10,
             lent_bytes: 64 << 20,
             open_files: 512,
+            compaction: CompactionOptions::default(),
         }
     }
 }
@@ -105,7 +109,7 @@ impl LogOptions {
 }
 
 /// A topic's settings as far as its logs are concerned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// What an append must reach before it counts.
     pub durability: Durability,
@@ -128,6 +132,8 @@ pub struct LogConfig {
     pub flush_bytes: Option<u64>,
     /// At `memory` and `written`: flush when so many records are not flushed.
     pub flush_records: Option<u64>,
+    /// Of the records with one key only the newest stays.
+    pub compaction: Option<CompactionConfig>,
 }
 
 impl From<&TopicConfig> for LogConfig {
@@ -135,7 +141,7 @@ impl From<&TopicConfig> for LogConfig {
         LogConfig {
             durability: topic.durability,
             segment_bytes: topic.segment_bytes.get(),
-            segment_age: topic.segment_ms,
+            segment_age: segment_age_of(topic),
             segment_jitter: topic.segment_jitter_ms,
             file_delete_delay: topic.file_delete_delay_ms,
             index_interval_bytes: topic.index_interval_bytes.get(),
@@ -143,6 +149,7 @@ impl From<&TopicConfig> for LogConfig {
             flush_interval: topic.flush_ms,
             flush_bytes: topic.flush_bytes.map(|bytes| bytes.get()),
             flush_records: topic.flush_messages,
+            compaction: compaction_of(topic),
         }
     }
 }
@@ -160,6 +167,23 @@ impl Default for LogConfig {
             flush_interval: None,
             flush_bytes: None,
             flush_records: None,
+            compaction: None,
         }
     }
+}
+
+fn compaction_of(topic: &TopicConfig) -> Option<CompactionConfig> {
+    topic.cleanup_policy.compact.then(|| CompactionConfig {
+        min_dirty_ratio: topic.min_cleanable_dirty_ratio,
+        min_lag: topic.min_compaction_lag_ms,
+        max_lag: topic.max_compaction_lag_ms,
+        delete_retention: topic.delete_retention_ms,
+    })
+}
+
+/// What `max.compaction.lag.ms` promises can only be kept for closed segments.
+fn segment_age_of(topic: &TopicConfig) -> Duration {
+    let lag = topic.max_compaction_lag_ms;
+    let lag = lag.filter(|_| topic.cleanup_policy.compact);
+    lag.map_or(topic.segment_ms, |lag| lag.min(topic.segment_ms))
 }

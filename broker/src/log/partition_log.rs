@@ -16,6 +16,7 @@ use corelog_protocol::record::{
 use corelog_protocol::{Durability, LeaderEpoch, Offset, Timestamp};
 
 use super::commit::Member;
+use super::compaction::LogCompaction;
 use super::reader::ReadAheads;
 use super::recovery::PartitionStart;
 use super::segment::{LARGEST_SEGMENT, Segment};
@@ -56,6 +57,7 @@ pub struct PartitionLog {
     checkpointed_start: RefCell<PartitionStart>,
     /// Held by whoever changes which segments there are, but for appends.
     pub(super) rearranging: Semaphore,
+    pub(super) compaction: LogCompaction,
 }
 
 pub(super) struct State {
@@ -131,6 +133,8 @@ pub(super) struct Opened {
     pub(super) start: PartitionStart,
     pub(super) segments: BTreeMap<Offset, Rc<Segment>>,
     pub(super) tail: Tail,
+    /// Below it the log was compacted.
+    pub(super) first_dirty: Offset,
 }
 
 impl State {
@@ -197,12 +201,18 @@ impl PartitionLog {
             read_aheads: ReadAheads::default(),
             checkpointed_start: RefCell::new(opened.start),
             rearranging: Semaphore::new(1),
+            compaction: LogCompaction::new(opened.first_dirty),
         }
     }
 
     /// What the last checkpoint says of this log.
     pub(super) fn checkpointed_start(&self) -> PartitionStart {
         self.checkpointed_start.borrow().clone()
+    }
+
+    /// The segments below are closed for good.
+    pub(super) fn checkpointed_segment_base(&self) -> Offset {
+        self.checkpointed_start.borrow().segment_base
     }
 
     /// A checkpoint that says this of the log is durable.

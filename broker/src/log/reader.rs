@@ -3,11 +3,15 @@
 //! A reader that goes on where it stopped finds its next bytes already on the way: a read that
 //! continues the one before starts the read behind it. What a read returns does not depend on where
 //! segments, chunks and earlier reads happen to end: it goes on across all of them.
+//!
+//! Offsets have gaps where compaction removed records: a read begins with the first batch at or
+//! behind the offset asked for, in a later segment if need be.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::Deref;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use corelog_protocol::record::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchView};
@@ -105,6 +109,8 @@ impl ReadBatches {
 /// Where a reader will go on, and the read of those bytes, already under way.
 pub(super) struct ReadAhead {
     offset: Offset,
+    /// The position is one in this segment's file; the segment may have been replaced since.
+    segment: Weak<Segment>,
     position: u64,
     task: Option<Task<std::io::Result<ReadBuffer>>>,
 }
@@ -119,10 +125,11 @@ const LARGEST_DECOMPRESSED: usize = 64 << 20;
 const READERS: usize = 4;
 
 impl ReadAheads {
-    fn take(&self, offset: Offset) -> Option<ReadAhead> {
+    fn take(&self, offset: Offset, segment: &Rc<Segment>) -> Option<ReadAhead> {
         let mut aheads = self.0.borrow_mut();
         let index = aheads.iter().position(|ahead| ahead.offset == offset)?;
-        aheads.remove(index)
+        let ahead = aheads.remove(index)?;
+        std::ptr::eq(ahead.segment.as_ptr(), Rc::as_ptr(segment)).then_some(ahead)
     }
 
     fn put(&self, ahead: ReadAhead) {
@@ -146,6 +153,16 @@ struct Bounds {
     max_bytes: usize,
     /// Nothing was read yet: the next batch comes whatever its size.
     is_first: bool,
+}
+
+/// What a segment has for a reader.
+enum Found {
+    /// Whole batches, and the offset behind them.
+    Batches(ReadBuffer, Offset),
+    /// Compaction left nothing from there to the end of the segment; the next one begins here.
+    Gap(Offset),
+    /// Nothing that the reader may have.
+    Nothing,
 }
 
 /// Where a read of a segment begins and how far it may go.
@@ -247,8 +264,12 @@ impl PartitionLog {
             }
             let step = (window - read.bytes).max(BLOCK);
             let (slice, next_offset) = match self.read_segment(shared, &bounds, step).await {
-                Ok(Some(piece)) => piece,
-                Ok(None) => break,
+                Ok(Found::Batches(slice, next_offset)) => (slice, next_offset),
+                Ok(Found::Gap(next_offset)) => {
+                    bounds.from = next_offset;
+                    continue;
+                }
+                Ok(Found::Nothing) => break,
                 // What was read before is good; who goes on meets the error first.
                 Err(_) if !read.is_empty() => break,
                 Err(error) => return Err(error),
@@ -265,26 +286,49 @@ impl PartitionLog {
         Ok(read)
     }
 
-    /// The whole batches of one direct read of at most `window` bytes, or of what was read ahead,
-    /// and the offset behind them.
+    /// The whole batches of one direct read of at most `window` bytes, or of what was read ahead.
     async fn read_segment(
         &self,
         shared: &Rc<Shared>,
         bounds: &Bounds,
         window: usize,
-    ) -> Result<Option<(ReadBuffer, Offset)>, ReadError> {
-        let Some(span) = self.span_of(bounds.from) else {
-            return Ok(None);
-        };
-        let (position, ahead) = match self.read_aheads.take(bounds.from) {
+    ) -> Result<Found, ReadError> {
+        let mut span = self.span_of(bounds.from);
+        while let Some(at) = span {
+            match self.read_span(shared, &at, bounds, window).await {
+                // The segment was replaced before its file was opened. Who replaced it holds what
+                // is asked for.
+                Err(error) if at.segment.is_retired() => {
+                    span = self.span_of(bounds.from);
+                    let same = span
+                        .as_ref()
+                        .is_some_and(|span| Rc::ptr_eq(&span.segment, &at.segment));
+                    if same {
+                        return Err(error);
+                    }
+                }
+                found => return found,
+            }
+        }
+        Ok(Found::Nothing)
+    }
+
+    async fn read_span(
+        &self,
+        shared: &Rc<Shared>,
+        span: &Span,
+        bounds: &Bounds,
+        window: usize,
+    ) -> Result<Found, ReadError> {
+        let (position, ahead) = match self.read_aheads.take(bounds.from, &span.segment) {
             Some(ahead) => (Some(ahead.position), ahead.task),
             None => (None, None),
         };
         let position = match position {
             Some(position) => position,
-            None => match self.find_batch(shared, &span, bounds.from).await? {
+            None => match self.find_batch(shared, span, bounds.from).await? {
                 Some(position) => position,
-                None => return Ok(None),
+                None => return Ok(self.behind(span)),
             },
         };
         let ready = match ahead {
@@ -293,21 +337,31 @@ impl PartitionLog {
         };
         let mut buffer = match ready.filter(|buffer| !buffer.is_empty()) {
             Some(buffer) => buffer,
-            None => read_exactly(shared, &span, position, window).await?,
+            None => read_exactly(shared, span, position, window).await?,
         };
-        let size = first_batch_size(&buffer, &span, position)?;
+        let size = first_batch_size(&buffer, span, position)?;
         if size > buffer.len() && (bounds.is_first || size <= bounds.max_bytes) {
             // A batch larger than the window, or than what was read ahead, comes whole. The part of
             // it is given up first: nobody waits for memory while holding much.
             drop(buffer);
-            buffer = read_exactly(shared, &span, position, size).await?;
+            buffer = read_exactly(shared, span, position, size).await?;
         }
         let (bytes, next_offset) = whole_batches(&buffer, bounds);
         if bytes == 0 {
-            return Ok(None);
+            return Ok(Found::Nothing);
         }
-        self.read_ahead(shared, &span, next_offset, position + bytes as u64, window);
-        Ok(Some((buffer.slice(0..bytes), next_offset)))
+        self.read_ahead(shared, span, next_offset, position + bytes as u64, window);
+        Ok(Found::Batches(buffer.slice(0..bytes), next_offset))
+    }
+
+    /// Where a reader goes on that found nothing up to the end of a segment.
+    fn behind(&self, span: &Span) -> Found {
+        let state = self.state.borrow();
+        let behind = (Excluded(span.segment.base_offset()), Unbounded);
+        match state.segments.range(behind).next() {
+            Some((next, _)) if span.end == span.segment.size() => Found::Gap(*next),
+            _ => Found::Nothing,
+        }
     }
 
     /// The first record at or after `timestamp` among those below `until`, with its own timestamp.
@@ -400,7 +454,7 @@ impl PartitionLog {
     ) -> Result<Option<u64>, ReadError> {
         const HOP_BYTES: usize = 16 << 10;
         if offset == span.segment.base_offset() {
-            return Ok(Some(0));
+            return Ok((span.end > 0).then_some(0));
         }
         span.segment.load_index(&shared.storage).await;
         let mut position = span.segment.index.borrow().position_before(offset);
@@ -470,6 +524,7 @@ impl PartitionLog {
         });
         self.read_aheads.put(ReadAhead {
             offset,
+            segment: Rc::downgrade(&span.segment),
             position,
             task,
         });
@@ -599,7 +654,8 @@ fn first_record_at(
     from: Offset,
 ) -> Option<(Timestamp, Offset)> {
     let whole = Some((batch.max_timestamp(), batch.base_offset().max(from)));
-    if batch.timestamp_type() == TimestampType::LogAppendTime {
+    let is_dense = i64::from(batch.record_count()) == i64::from(batch.last_offset_delta()) + 1;
+    if is_dense && batch.timestamp_type() == TimestampType::LogAppendTime {
         return whole;
     }
     let mut scratch = Vec::new();

@@ -15,7 +15,7 @@ use corelog_protocol::Offset;
 use super::batch_scan::{Source, WalkFrom, walk};
 use super::index::SegmentIndex;
 use super::open_files::{OpenFiles, SegmentFile};
-use crate::runtime::{BLOCK, File, Semaphore, Storage, random_u64};
+use crate::runtime::{BLOCK, File, OpenMode, Semaphore, Storage, random_u64};
 
 const SMALLEST_STEP: u64 = 64 << 10;
 const LARGEST_STEP: u64 = 16 << 20;
@@ -51,6 +51,8 @@ pub(crate) struct Segment {
     pub(crate) first_append_ms: Cell<Option<i64>>,
     /// How much of `segment.jitter.ms` this segment is closed earlier, in 1/2^32.
     jitter: u32,
+    /// The largest timestamp of its first batch, once someone looked.
+    pub(crate) first_timestamp: Cell<Option<i64>>,
     /// No more appends.
     sealed: Cell<bool>,
     /// It left its log: no file is opened or created under its name any more.
@@ -84,6 +86,7 @@ impl Segment {
             allocated: Cell::new(0),
             first_append_ms: Cell::new(None),
             jitter: (random_u64() >> 32) as u32,
+            first_timestamp: Cell::new(None),
             sealed: Cell::new(false),
             retired: Cell::new(false),
             unsynced: Cell::new(false),
@@ -156,15 +159,24 @@ impl Segment {
         self.size.set(self.size.get() + bytes as u64);
     }
 
-    /// The open file; opens it, or creates it, when it is not. Of a segment that left its log only
-    /// a file that is still open.
+    /// The open file; opens it when it is not, and creates it unless the segment is closed. Of a
+    /// segment that left its log only a file that is still open: the name may be another's now.
     pub(crate) async fn file(&self, storage: &Storage) -> io::Result<Rc<File>> {
         if self.retired.get() {
             return self.file.if_open().ok_or_else(|| {
                 io::Error::new(io::ErrorKind::NotFound, "the segment left its log")
             });
         }
-        self.file.get(storage, &self.path).await
+        let mode = if self.sealed.get() {
+            OpenMode::ReadWrite
+        } else {
+            OpenMode::CreateOrOpen
+        };
+        self.file.get(storage, &self.path, mode).await
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     /// The segment left its log. Who reads it goes on as long as its file is open.
@@ -284,6 +296,19 @@ impl Segment {
             .await
     }
 
+    /// Takes an index that was made from the whole of the segment.
+    pub(crate) fn set_index(&self, index: SegmentIndex) {
+        *self.index.borrow_mut() = index;
+        self.index_loaded.set(true);
+    }
+
+    /// Forgets the index, whose files were written; the next lookup reads them.
+    pub(crate) fn unload_index(&self) {
+        let interval = self.index.borrow().interval_bytes();
+        *self.index.borrow_mut() = SegmentIndex::new(self.base_offset, interval);
+        self.index_loaded.set(false);
+    }
+
     /// Reads the index files of an old segment, once, and goes on from their last entry to the end
     /// of the file: what they lack, and files that are missing or wrong, are made up for by reading
     /// the batches. A segment that cannot be read keeps an index that makes lookups slower and no
@@ -293,6 +318,8 @@ impl Segment {
             return;
         }
         match self.rebuild_index(storage).await {
+            // Of a retired segment, what was read may belong to the one that took the name.
+            Ok(_) if self.retired.get() => {}
             Ok(older) => self.index.borrow_mut().prepend(&older),
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), "index not loaded: {error}");

@@ -11,6 +11,7 @@ use futures_util::future::{Either, select};
 
 use super::checkpoint::{CheckpointError, checkpoint_path};
 use super::commit::Commit;
+use super::compaction::Compaction;
 use super::journal::JournalFiles;
 use super::lending::Lending;
 use super::open_files::OpenFiles;
@@ -48,6 +49,21 @@ pub struct LogStats {
     /// Segments that left their log, and the bytes they held.
     pub segments_removed: u64,
     pub segment_bytes_removed: u64,
+    /// Compactions that ended.
+    pub compactions: u64,
+    /// Compactions that met a batch they could not read, or no room.
+    pub compaction_failures: u64,
+    /// Bytes that compactions read, and wrote.
+    pub compaction_read_bytes: u64,
+    pub compaction_written_bytes: u64,
+    /// Time that compactions took, in microseconds.
+    pub compaction_micros: u64,
+    /// How full the last key map became, in percent.
+    pub compaction_map_fill_percent: u64,
+    /// The share of the dirtiest log that was not compacted, when last looked, in percent.
+    pub compaction_dirtiest_percent: u64,
+    /// Partitions that are not compacted any more because a batch could not be read.
+    pub uncleanable_partitions: u64,
     /// Bytes of direct reads.
     pub read_bytes: u64,
     /// Bytes served from memory.
@@ -73,6 +89,7 @@ pub(crate) struct Shared {
     pub(crate) commit: Commit,
     pub(crate) write_out: WriteOut,
     pub(crate) removal: Removal,
+    pub(super) compaction: Compaction,
     pub(crate) journal: JournalFiles,
     pub(crate) open_files: Rc<OpenFiles>,
     pub(crate) stats: Cell<LogStats>,
@@ -182,6 +199,7 @@ impl ShardLog {
             journal_pool,
             lending: Lending::new(options.lent_bytes),
             open_files: OpenFiles::new(options.open_files),
+            compaction: Compaction::new(&options.compaction),
             options,
             shard,
             generation,
@@ -278,17 +296,25 @@ impl ShardLog {
         Ok(self.shared.write_out.checkpoint_anew(&self.shared).await?)
     }
 
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
     /// Counters since the start.
     pub fn stats(&self) -> LogStats {
         let mut stats = self.shared.stats.get();
         stats.journal_files_in_use = self.shared.journal.files_in_use() as u64;
         stats.memory_bytes = self.shared.pool.in_use() as u64;
+        stats.compaction_map_fill_percent = self.shared.compaction.map_fill_percent();
+        stats.compaction_dirtiest_percent = self.shared.compaction.dirtiest_percent();
+        stats.uncleanable_partitions = self.uncleanable_partitions();
         stats
     }
 
     /// A clean stop: everything is flushed, written out, cut to its exact length and covered by a
     /// checkpoint, so that the next start has nothing to replay. Appends must have ended.
     pub async fn close(&self) -> Result<(), LogError> {
+        self.shared.compaction.stop().await;
         let closed = super::checkpoint::checkpoint_everything(&self.shared).await;
         self.shared.closing.set(true);
         self.shared.commit.stop();

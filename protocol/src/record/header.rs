@@ -158,6 +158,12 @@ impl Attributes {
         )
     }
 
+    /// The same with the mark that the base timestamp holds the delete horizon set or cleared.
+    #[must_use]
+    pub const fn with_delete_horizon(self, delete_horizon: bool) -> Self {
+        self.with(DELETE_HORIZON, delete_horizon)
+    }
+
     const fn with(self, bit: i16, set: bool) -> Self {
         if set {
             Self(self.0 | bit)

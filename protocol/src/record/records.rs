@@ -186,6 +186,11 @@ impl<'a> RecordIter<'a> {
         }
     }
 
+    /// The bytes that were not read yet.
+    pub(super) fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn read(&mut self) -> Result<Record<'a>, RecordProblem> {
         let length = take_varint(&mut self.rest)?;
         let mut body = take(&mut self.rest, length)?;

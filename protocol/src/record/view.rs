@@ -229,6 +229,14 @@ impl<'a> BatchView<'a> {
         Timestamp::new(self.header.base_timestamp.get())
     }
 
+    /// When the tombstones in the batch may go (KIP-534): compaction puts it where the base
+    /// timestamp was, which the records' deltas then count from.
+    #[inline]
+    pub fn delete_horizon(&self) -> Option<Timestamp> {
+        let horizon = Timestamp::new(self.header.base_timestamp.get());
+        self.attributes().has_delete_horizon().then_some(horizon)
+    }
+
     /// Greatest timestamp of a record, or the time of the append.
     #[inline]
     pub fn max_timestamp(&self) -> Timestamp {

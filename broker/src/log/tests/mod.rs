@@ -5,6 +5,7 @@
 mod adoption;
 mod appends_and_reads;
 mod closing;
+mod compaction;
 mod crowded;
 mod damaged_journals;
 mod memory;

@@ -39,6 +39,7 @@ pub(super) fn small_options() -> LogOptions {
         read_bytes: 64 << 10,
         lent_bytes: 8 << 20,
         open_files: 8,
+        compaction: crate::log::CompactionOptions::default(),
     }
 }
 
