@@ -13,8 +13,8 @@ use crate::controller::{
 };
 use crate::listener::native::{NativeListener, NativeOptions};
 use crate::log::{
-    JournalOptions, KnownTopics, LogError, LogOptions, Recovered, RecoveryError, ShardLog,
-    TopicPartition, recover, remove_deleted_topics,
+    CompactionOptions, JournalOptions, KnownTopics, LogError, LogOptions, Recovered, RecoveryError,
+    ShardLog, TopicPartition, recover, remove_deleted_topics,
 };
 use crate::metadata::MetadataImage;
 use crate::metrics::ShardMetrics;
@@ -117,7 +117,7 @@ pub(super) async fn run(setup: ShardSetup) {
         let log = ShardLog::start(
             storage,
             pool.clone(),
-            log_options(&config),
+            log_options(&config, shards),
             id,
             found.recovered.generation,
         )
@@ -149,6 +149,9 @@ pub(super) async fn run(setup: ShardSetup) {
     };
     let mut stops = shard.serve();
     shard.follow(images);
+    if config.log_cleaner_enable {
+        shard.compact_logs(config.log_cleaner_backoff);
+    }
     let listener = NativeListener::start(shard.router(), native_options);
     let controller = first.map(|first| {
         shard.host_controller(first.controller.clone());
@@ -286,8 +289,17 @@ fn known_topics(image: &MetadataImage, broker: BrokerId) -> KnownTopics {
     known
 }
 
-fn log_options(config: &BrokerConfig) -> LogOptions {
+/// Compaction's memory and its bytes a second are the broker's, and its shards share them evenly.
+fn log_options(config: &BrokerConfig, shards: u16) -> LogOptions {
+    let shards = u64::from(shards.max(1));
+    let rate = config.log_cleaner_io_max_bytes_per_second;
     LogOptions {
+        compaction: CompactionOptions {
+            map_bytes: config.log_cleaner_dedupe_buffer_size.as_usize() / shards as usize,
+            map_load_factor: config.log_cleaner_io_buffer_load_factor,
+            io_bytes: config.log_cleaner_io_buffer_size.as_usize(),
+            bytes_per_second: rate.map(|rate| (rate.get() / shards).max(1)),
+        },
         journal: JournalOptions {
             file_bytes: config.journal_file_bytes.get(),
             files: config.journal_files,

@@ -122,6 +122,39 @@ config_table! {
             journal_bypass_bytes: ByteSize = ByteSize::kib(64),
             Allowed::bytes(ByteSize::kib(4), ByteSize::mib(1));
 
+        /// Whether topics with `cleanup.policy=compact` are compacted.
+        "log.cleaner.enable" =>
+            log_cleaner_enable: bool = true,
+            Allowed::Boolean;
+
+        /// How long a shard waits before it looks again for a log to compact when there was none.
+        "log.cleaner.backoff.ms" =>
+            log_cleaner_backoff: Duration = Duration::from_secs(15),
+            Allowed::millis(1, 86_400_000);
+
+        /// Memory for the keys of the logs being compacted, 24 bytes a key. The shards share it
+        /// evenly, and none takes more than a quarter of `shard.memory.bytes`. What does not fit
+        /// is compacted in several rounds.
+        "log.cleaner.dedupe.buffer.size" =>
+            log_cleaner_dedupe_buffer_size: ByteSize = ByteSize::mib(128),
+            Allowed::bytes(ByteSize::mib(1), ByteSize::gib(64));
+
+        /// How full the memory for keys may become. Fuller is slower.
+        "log.cleaner.io.buffer.load.factor" =>
+            log_cleaner_io_buffer_load_factor: f64 = 0.9,
+            Allowed::Decimal { min: 0.1, max: 0.95 };
+
+        /// The size of one read or write of a compaction; two of each are held in memory.
+        "log.cleaner.io.buffer.size" =>
+            log_cleaner_io_buffer_size: ByteSize = ByteSize::kib(512),
+            Allowed::blocks(ByteSize::kib(64), ByteSize::mib(1));
+
+        /// The most that compactions read and write in a second, together. The shards share it
+        /// evenly.
+        "log.cleaner.io.max.bytes.per.second" =>
+            log_cleaner_io_max_bytes_per_second: Option<ByteSize> = Some(ByteSize::mib(64)),
+            Allowed::bytes(ByteSize::mib(1), ByteSize::gib(1024)).or_unlimited(-1);
+
         /// Client connections that the broker holds at a time. Further ones are closed at once.
         "max.connections" =>
             max_connections: usize = 20_000,

@@ -59,7 +59,7 @@ config_table! {
 
         /// What happens to old records: `delete` drops segments by age and size, `compact` keeps
         /// the newest record of each key.
-        /// In this version `compact` has keys required and checked; neither removes anything yet.
+        /// With `compact` every record needs a key.
         "cleanup.policy" as "log.cleanup.policy" =>
             cleanup_policy: CleanupPolicy = CleanupPolicy::DELETE,
             Allowed::AnyOf(&["delete", "compact"]);
@@ -124,26 +124,25 @@ config_table! {
             file_delete_delay_ms: Duration = Duration::from_secs(60),
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
-        /// With `compact`, how long a delete marker stays after it was compacted.
-        /// Kept with the topic and shown; this version does not act on it yet.
+        /// With `compact`, how long a delete marker (a record without a value) stays after it was
+        /// compacted for the first time.
         "delete.retention.ms" as "log.cleaner.delete.retention.ms" =>
             delete_retention_ms: Duration = DAY,
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
         /// With `compact`, how long a record at least stays uncompacted.
-        /// Kept with the topic and shown; this version does not act on it yet.
         "min.compaction.lag.ms" as "log.cleaner.min.compaction.lag.ms" =>
             min_compaction_lag_ms: Duration = Duration::ZERO,
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
 
-        /// With `compact`, how long a record at most stays uncompacted.
-        /// Kept with the topic and shown; this version does not act on it yet.
+        /// With `compact`, how long a record at most stays uncompacted. A segment is closed when
+        /// its first record is this old, if `segment.ms` does not close it before.
         "max.compaction.lag.ms" as "log.cleaner.max.compaction.lag.ms" =>
             max_compaction_lag_ms: Option<Duration> = None,
             Allowed::millis(1, KAFKAS_LONGEST_MILLIS - 1).or_unlimited(i64::MAX);
 
-        /// With `compact`, the share of uncompacted bytes at which a log is compacted.
-        /// Kept with the topic and shown; this version does not act on it yet.
+        /// With `compact`, a log is compacted when more than this share of the bytes of its closed
+        /// segments was not compacted yet.
         "min.cleanable.dirty.ratio" as "log.cleaner.min.cleanable.ratio" =>
             min_cleanable_dirty_ratio: f64 = 0.5,
             Allowed::Decimal { min: 0.0, max: 1.0 };

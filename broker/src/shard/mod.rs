@@ -12,6 +12,7 @@
 //! (`ownership`), and only then acknowledges the image, so that whoever created a topic finds it
 //! on every shard.
 
+mod compaction;
 mod connection_limit;
 mod hand_offs;
 mod lane;
@@ -37,6 +38,7 @@ pub(crate) use state::ShardParts;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::controller::ControllerHandle;
 use crate::log::{LogError, Recovered};
@@ -74,6 +76,11 @@ impl Shard {
     pub(crate) fn follow(&self, images: Subscriber<MetadataImage>) {
         let shard = Rc::clone(&self.0);
         spawn(async move { shard.follow(images).await }).detach();
+    }
+
+    /// Compacts logs in the background, looking for work after every `backoff` without any.
+    pub(crate) fn compact_logs(&self, backoff: Duration) {
+        spawn(compaction::compact_logs(Rc::clone(&self.0), backoff)).detach();
     }
 
     /// Serves the other shards and the control thread. The steps of the broker's stop come out.

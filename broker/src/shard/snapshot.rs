@@ -41,6 +41,31 @@ impl ShardState {
             ),
             ("checkpoints", "Checkpoints written.", log.checkpoints),
             (
+                "compactions",
+                "Compactions of a log that ended.",
+                log.compactions,
+            ),
+            (
+                "compaction_failures",
+                "Compactions that met a batch they could not read, or a full disk.",
+                log.compaction_failures,
+            ),
+            (
+                "compaction_read_bytes",
+                "Bytes read by compactions.",
+                log.compaction_read_bytes,
+            ),
+            (
+                "compaction_written_bytes",
+                "Bytes written by compactions.",
+                log.compaction_written_bytes,
+            ),
+            (
+                "compaction_microseconds",
+                "Time that compactions took.",
+                log.compaction_micros,
+            ),
+            (
                 "log_read_bytes",
                 "Bytes read from segments.",
                 log.read_bytes,
@@ -81,6 +106,23 @@ impl ShardState {
                 "memory_budget_bytes",
                 "The bound on the shard's buffer pool.",
                 self.pool.budget() as u64,
+            ),
+        ]);
+        snapshot.gauges.extend([
+            (
+                "compaction_map_fill_percent",
+                "How full the key map of the last compaction became.",
+                log.compaction_map_fill_percent,
+            ),
+            (
+                "compaction_dirtiest_percent",
+                "The share of the dirtiest compacted log that was not compacted, when last looked.",
+                log.compaction_dirtiest_percent,
+            ),
+            (
+                "uncleanable_partitions",
+                "Partitions that are not compacted any more because a batch could not be read.",
+                log.uncleanable_partitions,
             ),
         ]);
         let unusable = self.partitions.unusable() as u64;

@@ -22,7 +22,7 @@ use crate::log::canary::{Canary, plant};
 use crate::log::{CompactionConfig, CompactionOptions, LogConfig, LogOptions, PartitionLog};
 use crate::runtime::{Simulator, Storage, sleep, spawn};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 60;
 /// Milliseconds between the timestamps of a record and the next.
 const TICK: i64 = 10;
 
