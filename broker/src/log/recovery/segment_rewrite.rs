@@ -141,8 +141,6 @@ pub(super) async fn write_indexes(
             None => remove_indexes(disk, &path).await,
         };
     }
-    // Without it the largest timestamp of a closed segment would be that of its last entry.
-    index.close();
     for (extension, bytes) in [
         ("index", index.encode_offsets()),
         ("timeindex", index.encode_times()),
