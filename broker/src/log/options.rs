@@ -173,7 +173,7 @@ impl Default for LogConfig {
 }
 
 fn compaction_of(topic: &TopicConfig) -> Option<CompactionConfig> {
-    topic.cleanup_policy.compact.then(|| CompactionConfig {
+    topic.cleanup_policy.compact.then_some(CompactionConfig {
         min_dirty_ratio: topic.min_cleanable_dirty_ratio,
         min_lag: topic.min_compaction_lag_ms,
         max_lag: topic.max_compaction_lag_ms,
