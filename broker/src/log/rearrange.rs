@@ -130,6 +130,9 @@ impl PartitionLog {
 
     /// Lets go of closed segments that lie wholly below the log start and that no replay asks for.
     pub(super) fn retire_below_log_start(&self, shared: &Shared) {
+        if self.compaction.exchanging.get() {
+            return; // the next checkpoint does it
+        }
         let replayed_from = self.checkpointed_start().segment_base;
         let mut state = self.state.borrow_mut();
         let delay = state.config.file_delete_delay;
@@ -199,6 +202,8 @@ impl PartitionLog {
         drop((writing, checkpointing));
         self.announce_change();
         self.remove_indexes(shared, &cut.segment).await?;
+        let base = cut.segment.base_offset();
+        self.compacted_only_below(shared, base).await?;
         shared.write_out.checkpoint_anew(shared).await?;
         // The names must be free, durably, before the log grows into them again.
         self.remove_cut_off(shared, &cut.segment, cut_off).await?;

@@ -206,10 +206,11 @@ impl Job<'_> {
         shared.count(|stats| stats.compaction_read_bytes += bytes as u64);
         shared.compaction.pace.spend(bytes as u64).await;
         shared.check()?;
+        let state = self.log.state.borrow();
         let ended = shared.compaction.stopped.get()
             || shared.closing.get()
-            || self.log.state.borrow().deleted
-            || self.log.compaction.cuts.get() != self.cuts;
+            || state.deleted
+            || state.cuts != self.cuts;
         match ended {
             true => Err(Stop::Ended),
             false => Ok(()),
@@ -219,7 +220,7 @@ impl Job<'_> {
     async fn remember(&self, end: Offset) -> Result<(), Stop> {
         let folder = self.log.folder();
         let _nobody_cuts = self.log.rearranging.acquire(1).await;
-        if self.log.compaction.cuts.get() != self.cuts {
+        if self.log.state.borrow().cuts != self.cuts {
             return Err(Stop::Ended);
         }
         let written = first_dirty::write(&self.shared.storage, folder, end).await;

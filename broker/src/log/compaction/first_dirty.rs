@@ -40,15 +40,6 @@ pub(super) async fn write(storage: &Storage, folder: &Path, offset: Offset) -> s
     storage.replace_file(&path(folder), text.as_bytes()).await
 }
 
-/// Forgets the offset, durably: the log is about to be cut below it.
-pub(crate) async fn forget(storage: &Storage, folder: &Path) -> std::io::Result<()> {
-    match storage.remove_file(&path(folder)).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    }
-    storage.sync_dir(folder).await
-}
-
 fn decode(text: &str) -> Option<Offset> {
     let mut lines = text.lines();
     if lines.next() != Some("0") || lines.next() != Some("1") {
@@ -102,9 +93,6 @@ mod tests {
                 storage.replace_file(&path(folder), bytes).await.unwrap();
                 assert_eq!(between(0, 100).await, None, "{text:?}");
             }
-            forget(&storage, folder).await.unwrap();
-            forget(&storage, folder).await.unwrap();
-            assert!(!storage.exists(&path(folder)).await.unwrap());
         });
     }
 }

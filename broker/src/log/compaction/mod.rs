@@ -41,7 +41,7 @@ use zerocopy::FromBytes;
 use super::partition_log::PartitionLog;
 use super::segment::Segment;
 use super::shard_log::Shared;
-use super::{LogError, ShardLog, TopicPartition};
+use super::{LogError, LogFailure, ShardLog, TopicPartition};
 use crate::runtime::{Semaphore, now, random_u64, unix_millis};
 use clean::Job;
 use key_hash::HashKey;
@@ -125,8 +125,6 @@ pub(super) struct LogCompaction {
     pub(super) exchanging: Cell<bool>,
     /// A batch could not be read.
     uncleanable: Cell<bool>,
-    /// Counts how often the log was cut back.
-    cuts: Cell<u64>,
 }
 
 impl LogCompaction {
@@ -136,7 +134,6 @@ impl LogCompaction {
             first_dirty: Cell::new(first_dirty),
             exchanging: Cell::new(false),
             uncleanable: Cell::new(false),
-            cuts: Cell::new(0),
         }
     }
 
@@ -144,6 +141,24 @@ impl LogCompaction {
     /// deleted.
     pub(super) async fn ended(&self) {
         drop(self.running.acquire(1).await);
+    }
+}
+
+impl PartitionLog {
+    /// The log was cut back into the segment that begins at `base`; what grows there now was not
+    /// compacted. Durably, before the cut is. By whoever holds `rearranging`.
+    pub(super) async fn compacted_only_below(
+        &self,
+        shared: &Shared,
+        base: Offset,
+    ) -> Result<(), LogFailure> {
+        let first_dirty = &self.compaction.first_dirty;
+        if base >= first_dirty.get() {
+            return Ok(());
+        }
+        first_dirty.set(base);
+        let written = first_dirty::write(&shared.storage, self.folder(), base).await;
+        written.map_err(|error| LogFailure::new("write", self.folder(), &error))
     }
 }
 
@@ -337,7 +352,7 @@ async fn examine(
             segments,
             closed,
             first_dirty,
-            cuts: log.compaction.cuts.get(),
+            cuts: state.cuts,
             waits_for_checkpoint,
         }
     };
