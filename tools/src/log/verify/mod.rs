@@ -289,9 +289,10 @@ impl Verify<'_> {
     /// Files of a partition that are no segments.
     fn others(&mut self, folder: &PartitionFolder) {
         /// Names of Kafka's and our files.
-        const KNOWN: [&str; 3] = [
+        const KNOWN: [&str; 4] = [
             "partition.metadata",
             "leader-epoch-checkpoint",
+            "cleaner-offset-checkpoint",
             ".kafka_cleanshutdown",
         ];
         /// Left by an operation that was cut short; a start removes or finishes it.
