@@ -144,7 +144,7 @@ impl Adoption<'_> {
             if base != last {
                 self.refuse_damage(base, problem)?;
             } else if self.origin == Origin::Foreign {
-                self.refuse_hidden_batches(base, walked.position, length, &found, &problem)
+                self.refuse_hidden_batches(base, walked.position, length, &problem)
                     .await?;
             }
             break;
@@ -193,24 +193,24 @@ impl Adoption<'_> {
         Err(self.suspect(format!("{} is damaged: {problem}", path.display())))
     }
 
-    /// A torn end holds no whole batch behind the tear. One that does is damage in the middle.
+    /// A torn end holds no whole batch behind the tear. One that does is damage in the middle, or
+    /// offsets that go back.
     async fn refuse_hidden_batches(
         &self,
         base: Offset,
         position: u64,
         length: u64,
-        found: &Found,
         problem: &str,
     ) -> Result<(), LogError> {
         let path = self.path(base);
         let file = self.open(&path, OpenMode::Read).await?;
-        let hidden = find_batch(&file, position + 1..length, found.next_offset).await;
+        let hidden = find_batch(&file, position..length).await;
         let hidden = hidden.map_err(LogError::io("read", &path))?;
         close(file, &path).await?;
         match hidden {
             None => Ok(()),
             Some(at) => Err(self.suspect(format!(
-                "{} is damaged: {problem}, and a whole batch follows at byte {at}",
+                "{} is damaged: {problem}, and there is a whole batch at byte {at}",
                 path.display()
             ))),
         }

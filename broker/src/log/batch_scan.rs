@@ -222,13 +222,8 @@ async fn checksum(window: &mut Window<'_>, position: u64, size: usize) -> io::Re
     Ok(Some(crc))
 }
 
-/// The position of a whole batch of offsets from `next_offset` on, anywhere in these bytes of the
-/// file.
-pub(super) async fn find_batch(
-    file: &File,
-    within: Range<u64>,
-    next_offset: Offset,
-) -> io::Result<Option<u64>> {
+/// The position of a whole batch, whatever its offsets, anywhere in these bytes of the file.
+pub(super) async fn find_batch(file: &File, within: Range<u64>) -> io::Result<Option<u64>> {
     let source = Source {
         file: Some(file),
         rest: &[],
@@ -245,7 +240,7 @@ pub(super) async fn find_batch(
         for at in 0..heads {
             let position = start + at as u64;
             let left = usize::try_from(within.end - position).unwrap_or(usize::MAX);
-            let Some(header) = plausible(&bytes[at..], left, next_offset) else {
+            let Some(header) = plausible(&bytes[at..], left) else {
                 continue;
             };
             let mut window = Window {
@@ -265,14 +260,11 @@ pub(super) async fn find_batch(
     Ok(None)
 }
 
-/// A header in which everything is as a batch of the offsets to come would have it.
-fn plausible(bytes: &[u8], left: usize, next_offset: Offset) -> Option<&BatchHeader> {
+/// A header in which everything is as a batch would have it.
+fn plausible(bytes: &[u8], left: usize) -> Option<&BatchHeader> {
     /// Attributes behind bit 6 mean nothing yet.
     const UNUSED: i16 = !0x7f;
     let (header, _) = BatchHeader::ref_from_prefix(bytes).ok()?;
-    let distance = header.base_offset.get().checked_sub(next_offset.get())?;
-    let sane = header.check(left).is_ok()
-        && header.attributes.get() & UNUSED == 0
-        && (0..=i64::from(i32::MAX)).contains(&distance);
+    let sane = header.check(left).is_ok() && header.attributes.get() & UNUSED == 0;
     sane.then_some(header)
 }

@@ -194,14 +194,14 @@ fn the_torn_end_of_a_foreign_log_is_cut() {
 #[test]
 fn damage_before_the_end_of_a_foreign_log_is_refused_and_nothing_changes() {
     type Damage = fn(&SimulatedDisk);
-    let cases: [(Damage, &str); 4] = [
+    let cases: [(Damage, &str); 5] = [
         (
             |disk| disk.flip_bit(&segment(1000), 900, 1).unwrap(),
             "00000000000000001000.log is damaged: at byte",
         ),
         (
             |disk| disk.flip_bit(&segment(2000), 900, 1).unwrap(),
-            "and a whole batch follows at byte",
+            "and there is a whole batch at byte",
         ),
         (
             |disk| {
@@ -216,6 +216,14 @@ fn damage_before_the_end_of_a_foreign_log_is_refused_and_nothing_changes() {
                     .unwrap()
             },
             "it begins before offset 2000, where the segment before it ends",
+        ),
+        (
+            // Whole batches, and their offsets go back.
+            |disk| {
+                disk.put(&segment(2000), &run_of_batches(1000, 1500, 3))
+                    .unwrap()
+            },
+            "there is a whole batch at byte 0",
         ),
     ];
     for (damage, expected) in cases {
