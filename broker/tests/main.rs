@@ -10,6 +10,7 @@ mod damaged_requests;
 mod embedded_brokers;
 mod harness;
 mod hello;
+mod interop;
 mod kill_loop;
 mod many_connections;
 mod metadata;
