@@ -24,7 +24,8 @@ use std::path::{Path, PathBuf};
 use corelog_protocol::BrokerId;
 use serde::Serialize;
 
-use self::properties::{FORMAT_VERSION, Properties, Unusable};
+pub(crate) use self::properties::FORMAT_VERSION;
+use self::properties::{Properties, Unusable};
 use crate::config::BrokerConfig;
 
 const LOCK: &str = ".lock";
@@ -158,6 +159,24 @@ impl DataDir {
     /// Removes `ports.json` and gives the lock back.
     pub fn close(self) -> Result<(), DataDirError> {
         remove_if_there(&self.path.join(PORTS))
+    }
+}
+
+/// A data folder that no broker may start in, until this is dropped.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    /// Locks a folder that a broker used before, for work on its files.
+    ///
+    /// # Errors
+    /// [`DataDirError::InUse`] while a broker runs there.
+    pub fn take(folder: &Path) -> Result<FolderLock, DataDirError> {
+        Ok(FolderLock {
+            _file: lock(folder)?,
+        })
     }
 }
 

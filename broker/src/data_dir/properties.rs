@@ -11,7 +11,7 @@ use crate::config::{BrokerConfig, is_cluster_id};
 const KAFKA_VERSION: &str = "1";
 
 /// The version of what stands below the folder: journals, checkpoints, metadata.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Why the file cannot be used.
 #[derive(PartialEq, Eq, Debug)]

@@ -18,7 +18,7 @@ use super::shard_log::JOURNAL_FOLDER;
 use super::{Generation, RecoveryError, TopicPartition};
 use crate::runtime::Storage;
 
-const MAGIC: [u8; 4] = *b"CLBB";
+pub(super) const MAGIC: [u8; 4] = *b"CLBB";
 const LARGEST_FILE: u64 = 1 << 30;
 
 pub(super) type BegunBlocks = BTreeMap<TopicPartition, Vec<u8>>;

@@ -29,13 +29,13 @@ use super::write_out::{Reach, Standing};
 use super::{Generation, LogFailure, TopicPartition};
 use crate::runtime::sleep;
 
-const MAGIC: [u8; 4] = *b"CLCP";
-const FORMAT_VERSION: u16 = 2;
+pub(super) const MAGIC: [u8; 4] = *b"CLCP";
+pub(super) const FORMAT_VERSION: u16 = 2;
 /// magic, version, reserved, CRC of what follows, generation, salt, covered sequence, flushed
 /// sequence, count of partitions, count of suspects
-const HEADER_BYTES: usize = 52;
+pub(super) const HEADER_BYTES: usize = 52;
 /// A suspect's reason is cut to this many bytes.
-const LARGEST_REASON: usize = 1000;
+pub(super) const LARGEST_REASON: usize = 1000;
 /// How long a checkpoint waits for room on the disk before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Partitions written out and synced at a time.

@@ -23,8 +23,8 @@ use super::tail::{Chunk, Tail};
 use super::{LogConfig, LogError, TopicPartition};
 use crate::runtime::{BLOCK, Storage};
 
-const PARTITION_METADATA: &str = "partition.metadata";
-const EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
+pub(super) const PARTITION_METADATA: &str = "partition.metadata";
+pub(super) const EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 const LARGEST_SMALL_FILE: u64 = 1 << 20;
 
 /// Opens a partition's log, creating its folder when there is none. Without a `start`, what the
@@ -200,10 +200,15 @@ async fn create(storage: &Storage, folder: &Path) -> Result<(), LogError> {
     synced.map_err(LogError::io("sync", parent))
 }
 
+/// What `partition.metadata` says of a partition of this topic.
+pub(super) fn partition_metadata(topic_id: TopicId) -> String {
+    format!("version: 0\ntopic_id: {topic_id}")
+}
+
 /// Makes the folder this partition's, durably.
 async fn claim(storage: &Storage, id: TopicPartition, folder: &Path) -> Result<(), LogError> {
     let path = folder.join(PARTITION_METADATA);
-    let ours = format!("version: 0\ntopic_id: {}", id.topic_id);
+    let ours = partition_metadata(id.topic_id);
     let written = storage.replace_file(&path, ours.as_bytes()).await;
     written.map_err(LogError::io("write", &path))
 }
@@ -378,7 +383,7 @@ async fn write_epochs(shared: &Rc<Shared>, log: &Rc<PartitionLog>) {
 }
 
 /// Kafka's `leader-epoch-checkpoint`: version, count, then an epoch and its first offset a line.
-fn encode_epochs(epochs: &[(LeaderEpoch, Offset)]) -> String {
+pub(super) fn encode_epochs(epochs: &[(LeaderEpoch, Offset)]) -> String {
     let mut text = format!("0\n{}\n", epochs.len());
     for (epoch, offset) in epochs {
         text.push_str(&format!("{epoch} {offset}\n"));

@@ -12,7 +12,7 @@
 //! partition how far the log reaches at each durability level; what may be read or acknowledged
 //! is the partition's decision.
 //!
-//! Formats: `broker/docs/journal.md`.
+//! Formats: `broker/docs/on_disk_format.md`.
 
 mod adoption;
 mod batch_scan;

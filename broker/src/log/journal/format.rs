@@ -89,6 +89,57 @@ struct EntryHeaderBytes {
     header_crc: U32,
 }
 
+/// Where every field stands, for the test of `broker/docs/on_disk_format.md`.
+#[cfg(test)]
+pub(crate) fn field_positions() -> Vec<(&'static str, usize)> {
+    use std::mem::offset_of;
+    vec![
+        ("group magic", offset_of!(GroupHeaderBytes, magic)),
+        ("group version", offset_of!(GroupHeaderBytes, version)),
+        ("group shard", offset_of!(GroupHeaderBytes, shard)),
+        ("group head crc", offset_of!(GroupHeaderBytes, header_crc)),
+        ("group body crc", offset_of!(GroupHeaderBytes, body_crc)),
+        ("group generation", offset_of!(GroupHeaderBytes, generation)),
+        ("group sequence", offset_of!(GroupHeaderBytes, sequence)),
+        (
+            "group flushed sequence",
+            offset_of!(GroupHeaderBytes, flushed_sequence),
+        ),
+        ("group salt", offset_of!(GroupHeaderBytes, salt)),
+        (
+            "group body length",
+            offset_of!(GroupHeaderBytes, body_length),
+        ),
+        (
+            "group entry count",
+            offset_of!(GroupHeaderBytes, entry_count),
+        ),
+        ("entry kind", offset_of!(EntryHeaderBytes, kind)),
+        (
+            "entry leader epoch",
+            offset_of!(EntryHeaderBytes, leader_epoch),
+        ),
+        ("entry topic id", offset_of!(EntryHeaderBytes, topic_id)),
+        ("entry partition", offset_of!(EntryHeaderBytes, partition)),
+        ("entry length", offset_of!(EntryHeaderBytes, length)),
+        (
+            "entry segment base",
+            offset_of!(EntryHeaderBytes, segment_base),
+        ),
+        ("entry position", offset_of!(EntryHeaderBytes, position)),
+        (
+            "entry base offset",
+            offset_of!(EntryHeaderBytes, base_offset),
+        ),
+        (
+            "entry next offset",
+            offset_of!(EntryHeaderBytes, next_offset),
+        ),
+        ("entry data crc", offset_of!(EntryHeaderBytes, data_crc)),
+        ("entry head crc", offset_of!(EntryHeaderBytes, header_crc)),
+    ]
+}
+
 /// A decoded group header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GroupHeader {
@@ -175,7 +226,7 @@ pub(crate) enum EntryKind {
 }
 
 impl EntryKind {
-    fn from_byte(byte: u8) -> Option<EntryKind> {
+    pub(crate) fn from_byte(byte: u8) -> Option<EntryKind> {
         Some(match byte {
             1 => EntryKind::Append,
             2 => EntryKind::Extent,

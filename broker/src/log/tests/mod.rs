@@ -8,6 +8,7 @@ mod closing;
 mod compaction;
 mod crowded;
 mod damaged_journals;
+mod format_page;
 mod memory;
 mod model;
 mod power_cuts;
