@@ -135,6 +135,7 @@ pub(crate) fn field_positions() -> Vec<(&'static str, usize)> {
             "entry next offset",
             offset_of!(EntryHeaderBytes, next_offset),
         ),
+        ("entry log start", offset_of!(EntryHeaderBytes, log_start)),
         ("entry data crc", offset_of!(EntryHeaderBytes, data_crc)),
         ("entry head crc", offset_of!(EntryHeaderBytes, header_crc)),
     ]

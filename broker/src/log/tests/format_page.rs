@@ -197,6 +197,7 @@ fn a_journal_group_is_what_it_was() {
         length: 5,
         base_offset: Offset::new(140),
         next_offset: Offset::new(150),
+        log_start: Offset::new(20),
         data_crc: 77,
     };
     let mut group = GroupHeader {
