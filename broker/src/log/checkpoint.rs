@@ -40,6 +40,10 @@ pub(super) const LARGEST_REASON: usize = 1000;
 const RETRY: Duration = Duration::from_secs(1);
 /// Partitions written out and synced at a time.
 const CONCURRENCY: usize = 8;
+/// The most that the index of an idle partition's last segment takes of memory.
+const IDLE_INDEX_BYTES: usize = 32 << 10;
+/// Indexes of idle partitions that one checkpoint writes to their files.
+const RESTS_AT_ONCE: usize = 64;
 /// A checkpoint file beyond this is not read.
 pub(super) const LARGEST_CHECKPOINT: u64 = 1 << 30;
 
@@ -274,12 +278,11 @@ async fn checkpoint(shared: &Rc<Shared>) -> Result<(), CheckpointError> {
     let _only_one = shared.write_out.checkpointing.acquire(1).await;
     let number = shared.write_out.checkpoint_begins();
     let cut = shared.commit.flush_formed(shared).await?;
-    let dirty: Vec<_> = {
+    let (dirty, unchanged): (Vec<_>, Vec<_>) = {
         let logs = shared.logs.borrow();
         logs.values()
-            .filter(|log| log.needs_checkpoint())
             .cloned()
-            .collect()
+            .partition(|log| log.needs_checkpoint())
     };
     save_begun_blocks(shared, &dirty).await?;
     let settled: Vec<(Rc<PartitionLog>, Standing)> = stream::iter(dirty)
@@ -319,7 +322,26 @@ async fn checkpoint(shared: &Rc<Shared>) -> Result<(), CheckpointError> {
     shared.journal.recycle(cut);
     shared.count(|stats| stats.checkpoints += 1);
     shared.write_out.checkpoint_ended(number);
+    rest(shared, unchanged).await;
     Ok(())
+}
+
+/// Takes from partitions that got no append since the checkpoint before what an idle one does not
+/// need: a long index of the segment it would append to. Its files were closed by then.
+async fn rest(shared: &Rc<Shared>, logs: Vec<Rc<PartitionLog>>) {
+    let long = logs
+        .into_iter()
+        .filter(|log| !log.needs_checkpoint())
+        .map(|log| log.active_segment())
+        .filter(|segment| segment.index.borrow().memory_bytes() > IDLE_INDEX_BYTES)
+        .take(RESTS_AT_ONCE);
+    for segment in long {
+        let size = segment.size();
+        // An append that came meanwhile is not in the file yet.
+        if folder::write_index(shared, &segment).await && segment.size() == size {
+            segment.forget_index();
+        }
+    }
 }
 
 /// Saves the begun blocks that the write-outs of this checkpoint will write again.
@@ -375,6 +397,7 @@ async fn settle(
     folder::write_caches(shared, &log, &done).await;
     if start.next_offset == log.log_end_offset() {
         log.release_memory(shared, 0); // it is idle
+        log.close_files().await;
     }
     Ok((log, standing))
 }

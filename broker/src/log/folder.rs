@@ -346,9 +346,8 @@ pub(super) async fn write_caches(
     closed: &[Rc<Segment>],
 ) {
     for segment in closed {
-        segment.load_index(&shared.storage).await;
-        if let Err(error) = segment.write_indexes(&shared.storage).await {
-            tracing::warn!(path = %segment.path().display(), "index not written: {error}");
+        if write_index(shared, segment).await {
+            shared.indexes.note_use(segment);
         }
     }
     if !closed.is_empty() {
@@ -365,12 +364,20 @@ pub(super) async fn write_final_caches(shared: &Rc<Shared>, log: &Rc<PartitionLo
         .last_key_value()
         .map(|(_, segment)| segment.clone());
     if let Some(segment) = active.filter(|segment| segment.was_appended_to()) {
-        segment.load_index(&shared.storage).await;
-        if let Err(error) = segment.write_indexes(&shared.storage).await {
-            tracing::warn!(path = %segment.path().display(), "index not written: {error}");
-        }
+        write_index(shared, &segment).await;
         write_epochs(shared, log).await;
     }
+}
+
+/// Writes a segment's whole index to its files; false if that failed.
+pub(super) async fn write_index(shared: &Shared, segment: &Segment) -> bool {
+    // What an earlier run appended, or what was forgotten, belongs to it as well.
+    segment.load_index(&shared.storage).await;
+    let written = segment.write_indexes(&shared.storage).await;
+    if let Err(error) = &written {
+        tracing::warn!(path = %segment.path().display(), "index not written: {error}");
+    }
+    written.is_ok()
 }
 
 async fn write_epochs(shared: &Rc<Shared>, log: &Rc<PartitionLog>) {

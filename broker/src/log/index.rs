@@ -74,6 +74,18 @@ impl SegmentIndex {
         }
     }
 
+    /// Drops the entries, which the files hold, and goes on counting where it was.
+    pub(crate) fn forget_entries(&mut self) {
+        self.offsets = Vec::new();
+        self.times = Vec::new();
+    }
+
+    /// Bytes that the entries take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.offsets.capacity() * size_of::<(u32, u32)>()
+            + self.times.capacity() * size_of::<(i64, u32)>()
+    }
+
     /// Adds what `older`, read from the files, knows about the bytes before the first one here.
     pub(crate) fn prepend(&mut self, older: &SegmentIndex) {
         let newer = std::mem::replace(self, older.clone());

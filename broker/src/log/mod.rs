@@ -27,6 +27,7 @@ mod index;
 pub mod inspect;
 mod journal;
 mod lending;
+mod loaded_indexes;
 mod open_files;
 mod options;
 mod partition_log;

@@ -61,6 +61,17 @@ impl OpenFiles {
         })
     }
 
+    /// Files that are open now.
+    pub(crate) fn open(&self) -> usize {
+        let places = self.places.borrow();
+        let open = |place: &&Weak<Place>| {
+            place
+                .upgrade()
+                .is_some_and(|place| place.file.borrow().is_some())
+        };
+        places.iter().filter(open).count()
+    }
+
     fn note_use(&self, place: &Place) {
         self.clock.set(self.clock.get() + 1);
         place.last_use.set(self.clock.get());

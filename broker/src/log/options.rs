@@ -55,6 +55,9 @@ pub struct LogOptions {
     /// sockets took it. At the bound reads wait. Default 64 MiB; the broker sets a quarter of
     /// `shard.memory.bytes`.
     pub lent_bytes: usize,
+    /// Indexes of closed segments in memory. At the bound, the one used the longest ago is forgotten
+    /// until it is needed again. Default 16 MiB.
+    pub index_bytes: usize,
     /// Segment files open at a time; more only while more are being read or written. Default 512.
     pub open_files: usize,
     /// What compaction may use.
@@ -70,6 +73,7 @@ impl Default for LogOptions {
             bypass_bytes: 64 << 10,
             read_bytes: 512 << 10,
             lent_bytes: 64 << 20,
+            index_bytes: 16 << 20,
             open_files: 512,
             compaction: CompactionOptions::default(),
         }

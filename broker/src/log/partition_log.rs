@@ -673,11 +673,24 @@ impl PartitionLog {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         state.tail.trim(keep, state.written_cursor);
+        if keep == 0 {
+            self.read_aheads.clear();
+        }
         let idle = keep == 0 && !state.appending && state.written_cursor == state.tail.end();
         if idle {
-            self.read_aheads.clear();
             state.tail.shrink(|| shared.pool.append_buffer(BLOCK).ok());
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_read_aheads(&self) {
+        self.read_aheads.clear();
+    }
+
+    /// Bytes of this log's tail and cache.
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.state.borrow().tail.capacity()
     }
 
     pub(super) async fn close_files(&self) {

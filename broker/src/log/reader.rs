@@ -22,7 +22,7 @@ use super::lending::Loan;
 use super::partition_log::{PartitionLog, State};
 use super::segment::Segment;
 use super::shard_log::Shared;
-use crate::runtime::{BLOCK, BufferSlice, ReadBuffer, Task, spawn};
+use crate::runtime::{BLOCK, BufferSlice, ReadBuffer, Task, spawn, yield_now};
 
 /// A piece of the log: memory of the tail, or bytes read from a segment.
 #[derive(Debug, Clone)]
@@ -119,8 +119,12 @@ pub(super) struct ReadAhead {
 #[derive(Default)]
 pub(super) struct ReadAheads(RefCell<VecDeque<ReadAhead>>);
 
-/// The most that looking for a timestamp decompresses of one batch.
-const LARGEST_DECOMPRESSED: usize = 64 << 20;
+/// Looking for a timestamp decompresses at most so many bytes of one batch, ...
+const LARGEST_DECOMPRESSED: usize = 32 << 20;
+/// ... so many if the batch is small, and so many times its size otherwise. Records that shrink more
+/// than that are not looked into: the batch's own timestamp answers for them.
+const SMALLEST_DECOMPRESSED: usize = 1 << 20;
+const DECOMPRESSED_RATIO: usize = 32;
 /// Readers of one partition whose place is remembered.
 const READERS: usize = 4;
 
@@ -377,6 +381,7 @@ impl PartitionLog {
         let mut from = self.log_start_offset();
         for segment in segments {
             segment.load_index(&shared.storage).await;
+            shared.indexes.note_use(&segment);
             let index = segment.index.borrow();
             let all_older = index
                 .largest_timestamp()
@@ -396,20 +401,32 @@ impl PartitionLog {
         until: Offset,
     ) -> Result<Option<(Timestamp, Offset)>, ReadError> {
         const STEP_BYTES: usize = 256 << 10;
+        let Some(shared) = self.shared() else {
+            return Ok(None);
+        };
         let mut at = from;
         while at < until {
             let read = self.read(at, until, STEP_BYTES).await?;
             if read.is_empty() {
                 return Ok(None);
             }
+            let _copied = shared.charge(read.bytes).await;
             let bytes = read.to_bytes();
+            drop(read);
             let mut rest = &bytes[..];
             while !rest.is_empty() {
                 let (batch, after) = self.parse(rest, at)?;
-                if batch.max_timestamp() >= timestamp
-                    && let Some(found) = first_record_at(&batch, timestamp, from)
-                {
-                    return Ok(Some(found));
+                if batch.max_timestamp() >= timestamp {
+                    // Memory for the records, also if they turn out to be older; and others of this
+                    // core have their turn between two batches.
+                    let limit = decompressed_limit(batch.size_in_bytes(), shared.pool.budget());
+                    let charge = shared.charge(limit).await;
+                    yield_now().await;
+                    let found = first_record_at(&batch, timestamp, from, limit);
+                    drop(charge);
+                    if found.is_some() {
+                        return Ok(found);
+                    }
                 }
                 at = batch.next_offset();
                 rest = after;
@@ -457,6 +474,7 @@ impl PartitionLog {
             return Ok((span.end > 0).then_some(0));
         }
         span.segment.load_index(&shared.storage).await;
+        shared.indexes.note_use(&span.segment);
         let mut position = span.segment.index.borrow().position_before(offset);
         while position + BATCH_HEADER_BYTES as u64 <= span.end {
             let buffer = read_exactly(shared, span, position, HOP_BYTES).await?;
@@ -646,12 +664,21 @@ fn read_tail(state: &State, bounds: &Bounds) -> Option<Vec<LogSlice>> {
     Some(slices.map(LogSlice::Memory).collect())
 }
 
+/// What a batch of `size` bytes may hold decompressed, and never more than a part of the memory.
+fn decompressed_limit(size: usize, budget: usize) -> usize {
+    let limit = size.saturating_mul(DECOMPRESSED_RATIO);
+    limit
+        .clamp(SMALLEST_DECOMPRESSED, LARGEST_DECOMPRESSED)
+        .min(budget / 4)
+}
+
 /// The first record of `batch` at or after both bounds. A batch that does not decode, which only a
 /// client's own checks would notice, answers with its own first offset.
 fn first_record_at(
     batch: &BatchView<'_>,
     timestamp: Timestamp,
     from: Offset,
+    limit: usize,
 ) -> Option<(Timestamp, Offset)> {
     let whole = Some((batch.max_timestamp(), batch.base_offset().max(from)));
     let is_dense = i64::from(batch.record_count()) == i64::from(batch.last_offset_delta()) + 1;
@@ -659,7 +686,7 @@ fn first_record_at(
         return whole;
     }
     let mut scratch = Vec::new();
-    let Ok(mut records) = batch.records(&mut scratch, LARGEST_DECOMPRESSED) else {
+    let Ok(mut records) = batch.records(&mut scratch, limit) else {
         return whole;
     };
     records.find_map(|record| match record {

@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     folder_unsynced: Cell<bool>,
     syncing: Semaphore,
     pub(crate) index: RefCell<SegmentIndex>,
+    /// When the index was last used, on the clock of `LoadedIndexes`.
+    pub(crate) index_used: Cell<u64>,
     /// The valid bytes it had when it was found on disk.
     found_size: Cell<u64>,
     /// The index covers the segment from its start; `false` until an old segment's index was read.
@@ -93,6 +95,7 @@ impl Segment {
             folder_unsynced: Cell::new(true),
             syncing: Semaphore::new(1),
             index: RefCell::new(SegmentIndex::new(base_offset, index_interval_bytes)),
+            index_used: Cell::new(0),
             index_loaded: Cell::new(true),
         }
     }
@@ -302,11 +305,12 @@ impl Segment {
         self.index_loaded.set(true);
     }
 
-    /// Forgets the index, whose files were written; the next lookup reads them.
-    pub(crate) fn unload_index(&self) {
-        let interval = self.index.borrow().interval_bytes();
-        *self.index.borrow_mut() = SegmentIndex::new(self.base_offset, interval);
-        self.index_loaded.set(false);
+    /// Gives back the memory of an index whose files are written and whose segment is in its file
+    /// whole. The next lookup reads it again.
+    pub(crate) fn forget_index(&self) {
+        self.index.borrow_mut().forget_entries();
+        self.found_size.set(self.size.get());
+        self.index_loaded.set(self.size.get() == 0);
     }
 
     /// Reads the index files of an old segment, once, and goes on from their last entry to the end

@@ -14,6 +14,7 @@ use super::commit::Commit;
 use super::compaction::Compaction;
 use super::journal::JournalFiles;
 use super::lending::Lending;
+use super::loaded_indexes::LoadedIndexes;
 use super::open_files::OpenFiles;
 use super::partition_log::PartitionLog;
 use super::recovery::PartitionStart;
@@ -72,6 +73,10 @@ pub struct LogStats {
     pub journal_files_in_use: u64,
     /// Bytes of tails and cache.
     pub memory_bytes: u64,
+    /// Bytes of closed segments' indexes.
+    pub index_bytes: u64,
+    /// Segment files that are open.
+    pub open_files: u64,
 }
 
 /// What the parts of a shard's log share.
@@ -82,6 +87,7 @@ pub(crate) struct Shared {
     /// waits for that write.
     pub(crate) journal_pool: BufferPool,
     pub(crate) lending: Lending,
+    pub(crate) indexes: LoadedIndexes,
     pub(crate) options: LogOptions,
     pub(crate) shard: ShardId,
     pub(crate) generation: Generation,
@@ -198,6 +204,7 @@ impl ShardLog {
             pool,
             journal_pool,
             lending: Lending::new(options.lent_bytes),
+            indexes: LoadedIndexes::new(options.index_bytes),
             open_files: OpenFiles::new(options.open_files),
             compaction: Compaction::new(&options.compaction),
             options,
@@ -304,6 +311,8 @@ impl ShardLog {
     pub fn stats(&self) -> LogStats {
         let mut stats = self.shared.stats.get();
         stats.journal_files_in_use = self.shared.journal.files_in_use() as u64;
+        stats.index_bytes = self.shared.indexes.bytes() as u64;
+        stats.open_files = self.shared.open_files.open() as u64;
         stats.memory_bytes = self.shared.pool.in_use() as u64;
         stats.compaction_map_fill_percent = self.shared.compaction.map_fill_percent();
         stats.compaction_dirtiest_percent = self.shared.compaction.dirtiest_percent();

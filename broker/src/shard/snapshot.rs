@@ -93,6 +93,16 @@ impl ShardState {
                 self.pool.in_use() as u64,
             ),
             (
+                "open_segment_files",
+                "Segment files that are open.",
+                log.open_files,
+            ),
+            (
+                "index_bytes",
+                "Indexes of closed segments in memory, beside the buffer pool.",
+                log.index_bytes,
+            ),
+            (
                 "memory_lent_bytes",
                 "Memory that readers hold until their sockets took it; a part of memory_bytes.",
                 self.log.lending().lent() as u64,

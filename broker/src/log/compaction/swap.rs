@@ -103,7 +103,7 @@ pub(super) async fn swap(
     let synced = storage.sync_dir(folder).await;
     synced.map_err(|error| failed("sync", error))?;
     match segment.write_indexes(storage).await {
-        Ok(()) => segment.unload_index(),
+        Ok(()) => segment.forget_index(),
         Err(error) => {
             tracing::warn!(path = %segment.path().display(), "index not written: {error}");
         }

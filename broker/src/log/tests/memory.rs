@@ -7,7 +7,7 @@ use std::time::Duration;
 use corelog_protocol::{Durability, Offset};
 
 use super::rig::{EPOCH, batch, small_options, start_with_pool, storage};
-use crate::log::{AppendError, LogConfig, LogOptions, PartitionLog};
+use crate::log::{AppendError, LogConfig, LogOptions, PartitionLog, Room};
 use crate::runtime::sim::{Fault, Operation};
 use crate::runtime::{BufferPool, Charge, Simulator, spawn, timeout};
 
@@ -146,5 +146,151 @@ fn who_waits_for_memory_is_told_when_the_log_stops() {
         let end = rig.logs[&0].log_end_offset();
         let read = rig.logs[&0].read(Offset::ZERO, end, 1 << 20);
         assert!(!in_time("a read", read).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_direct_read_is_charged_for_as_long_as_its_bytes_live() {
+    let mut simulator = Simulator::new(5);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let configs = [LogConfig::default()];
+        let rig = start_with_pool(disk.clone(), options(), &configs, BufferPool::new(MEMORY)).await;
+        for _ in 0..16 {
+            append(&rig.logs[&0]).await.unwrap();
+        }
+        rig.shard.close().await.unwrap();
+
+        let pool = BufferPool::new(MEMORY);
+        let rig = start_with_pool(disk, options(), &configs, pool.clone()).await;
+        let (log, idle) = (&rig.logs[&0], pool.in_use());
+        let end = log.log_end_offset();
+        let first = log.read(Offset::ZERO, end, 1).await.unwrap();
+        let second = log.read(Offset::new(1), end, 1).await.unwrap();
+        let held = first.bytes + second.bytes;
+        assert!(pool.in_use() >= idle + held, "{} bytes", pool.in_use());
+        assert!(rig.shard.lending().lent() >= held);
+        // A part keeps all that was read with it.
+        let part = second.slices[0].clone();
+        drop((first, second));
+        assert_eq!(rig.shard.lending().lent(), 0);
+        assert!(pool.in_use() > idle);
+        drop(part);
+        // What was read ahead is given back when somebody wants memory.
+        let all = pool.charge_wait(pool.budget() - idle);
+        let wanted = async {
+            let another = log.read(Offset::ZERO, end, 1).await.unwrap();
+            drop(another);
+        };
+        in_time("a read", wanted).await;
+        log.forget_read_aheads();
+        drop(in_time("all memory", all).await);
+        assert_eq!(pool.in_use(), idle);
+    });
+}
+
+#[test]
+fn readers_wait_for_each_other_at_their_bound_and_for_nobody_else() {
+    let mut simulator = Simulator::new(6);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let lent_bytes = 4 * VALUE_BYTES;
+        let options = LogOptions {
+            lent_bytes,
+            ..options()
+        };
+        let configs = vec![LogConfig::default(); 8];
+        let rig = start_with_pool(disk, options, &configs, BufferPool::new(MEMORY)).await;
+        for log in rig.logs.values() {
+            append(log).await.unwrap();
+        }
+        let read = |index: usize| rig.logs[&index].read(Offset::ZERO, Offset::new(1), 1 << 20);
+        let mut held = Vec::new();
+        for index in 0..8 {
+            if let Ok(read) = timeout(Duration::from_millis(1), read(index)).await {
+                held.push(read.unwrap());
+            }
+        }
+        assert!((1..8).contains(&held.len()), "{} reads", held.len());
+        assert!(rig.shard.lending().lent() <= lent_bytes);
+        // Whoever does not want to wait gets nothing, and appends go on.
+        let log = &rig.logs[&7];
+        let end = Offset::new(1);
+        let none = log.read_in(Room::IfFree, Offset::ZERO, end, 1 << 20).await;
+        assert!(none.unwrap().is_empty());
+        in_time("an append", append(log)).await.unwrap();
+        let waiting = spawn({
+            let log = log.clone();
+            async move { log.read(Offset::ZERO, end, 1 << 20).await.unwrap().bytes }
+        });
+        drop(held);
+        assert!(in_time("a read", waiting).await > VALUE_BYTES);
+    });
+}
+
+#[test]
+fn the_indexes_of_closed_segments_stay_within_their_bound() {
+    let mut simulator = Simulator::new(7);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let config = LogConfig {
+            segment_bytes: 256 << 10,
+            ..LogConfig::default()
+        };
+        let options = LogOptions {
+            index_bytes: 512,
+            ..options()
+        };
+        let rig = start_with_pool(disk, options, &[config], BufferPool::new(MEMORY)).await;
+        let log = &rig.logs[&0];
+        for _ in 0..200 {
+            append(log).await.unwrap();
+        }
+        let end = log.log_end_offset();
+        for round in 0..3 {
+            for offset in (0..end.get()).step_by(3).map(Offset::new) {
+                let read = log.read(offset, end, 1).await.unwrap();
+                assert!(read.bytes > VALUE_BYTES, "round {round}, offset {offset}");
+                let indexes = rig.shard.stats().index_bytes;
+                assert!(indexes <= 512, "{indexes} bytes of indexes");
+            }
+        }
+        assert!(rig.shard.stats().index_bytes > 0, "none was loaded");
+    });
+}
+
+#[test]
+fn a_partition_that_is_idle_at_its_checkpoint_has_no_file_open_and_little_memory() {
+    let mut simulator = Simulator::new(8);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        const IDLE: usize = 20;
+        let pool = BufferPool::new(MEMORY);
+        let options = LogOptions {
+            open_files: 100,
+            ..options()
+        };
+        let configs = vec![LogConfig::default(); IDLE + 1];
+        let rig = start_with_pool(disk, options, &configs, pool.clone()).await;
+        for index in 0..IDLE {
+            append(&rig.logs[&index]).await.unwrap();
+        }
+        for index in 0..IDLE {
+            until_written(&rig.logs[&index]).await;
+        }
+        // The first one may have begun before.
+        let before = rig.shard.stats().checkpoints;
+        while rig.shard.stats().checkpoints < before + 2 {
+            append(&rig.logs[&IDLE]).await.unwrap();
+        }
+        let open = rig.shard.stats().open_files;
+        assert!(
+            open <= 1,
+            "{open} files are open, and one partition is busy"
+        );
+        let rest = rig.logs[&IDLE].memory_bytes();
+        let idle = (pool.in_use() - rest) / IDLE;
+        assert!(idle <= 4096, "an idle partition holds {idle} bytes");
+        assert!(rest > 0);
     });
 }

@@ -38,6 +38,7 @@ pub(super) fn small_options() -> LogOptions {
         bypass_bytes: 64 << 10,
         read_bytes: 64 << 10,
         lent_bytes: 8 << 20,
+        index_bytes: 64,
         open_files: 8,
         compaction: crate::log::CompactionOptions::default(),
     }
