@@ -5,34 +5,23 @@
 //! and the ring is asked only for readiness: the kernel never holds a caller's buffer, so every future
 //! here may be dropped at any time, and what an abandoned read would have returned stays in the socket.
 //!
-//! There is no simulated network yet; the types hide what they stand on so that one can come.
+//! On a simulated executor the same types are connections of its simulated network.
 
-#![expect(
-    unsafe_code,
-    reason = "vectored sends, reads into spare capacity, descriptors of glommio"
-)]
-
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::pin::Pin;
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::io::{AsyncRead, AsyncWrite};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use super::real::gated;
+use super::backend::{self, Backend};
+use super::real;
+use super::sim::{SimulatedListener, SimulatedSocket, SimulatedStream};
 
 /// Connections that the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 1024;
-
-/// Parts of one vectored send; the kernel takes no more (`IOV_MAX`).
-const MAX_PARTS: usize = 1024;
 
 /// A socket that listens, on no executor yet. Bind before the shards start, so that a port in use is an
 /// error of the start. Clones share one queue of connections, and each is taken by one of them.
@@ -69,78 +58,82 @@ impl ListeningSocket {
     /// Listens on this thread's executor.
     pub fn into_listener(self) -> io::Result<Listener> {
         let local_addr = self.0.local_addr()?;
-        // SAFETY: the descriptor is ours and is given away with its ownership.
-        let socket = unsafe { glommio::net::TcpListener::from_raw_fd(self.0.into_raw_fd()) };
-        Ok(Listener {
-            socket: Rc::new(socket),
+        Ok(Listener(Listening::Real {
+            acceptor: real::Acceptor::new(self.0),
             local_addr,
-            accepting: RefCell::new(None),
-        })
+        }))
     }
 }
 
-type Accepting = Pin<Box<dyn Future<Output = io::Result<AcceptedSocket>>>>;
-
 /// Accepts connections on this executor.
-pub struct Listener {
-    socket: Rc<glommio::net::TcpListener>,
-    local_addr: SocketAddr,
-    /// Survives an [`Listener::accept`] that is dropped: cancelling it in the kernel could lose a
-    /// connection that was accepted at that moment.
-    accepting: RefCell<Option<Accepting>>,
+pub struct Listener(Listening);
+
+enum Listening {
+    Real {
+        acceptor: real::Acceptor,
+        local_addr: SocketAddr,
+    },
+    Simulated(SimulatedListener),
 }
 
 impl Listener {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        ListeningSocket::bind(address)?.into_listener()
+        match backend::expect_current() {
+            Backend::Glommio => ListeningSocket::bind(address)?.into_listener(),
+            Backend::Simulated(core) => {
+                let listener = SimulatedListener::bind(&core, address)?;
+                Ok(Self(Listening::Simulated(listener)))
+            }
+        }
     }
 
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        match &self.0 {
+            Listening::Real { local_addr, .. } => *local_addr,
+            Listening::Simulated(listener) => listener.local_addr(),
+        }
     }
 
     /// The next connection. Cancel safe. Call it from one task only. An error is that of one connection
     /// or of the moment (no descriptors left): go on, after a pause.
     pub async fn accept(&self) -> io::Result<AcceptedSocket> {
-        poll_fn(|context| {
-            // Taken out, so that no borrow is held while foreign code runs.
-            let taken = self.accepting.borrow_mut().take();
-            let mut accepting = taken.unwrap_or_else(|| {
-                let socket = Rc::clone(&self.socket);
-                Box::pin(accept_one(socket))
-            });
-            let polled = accepting.as_mut().poll(context);
-            if polled.is_pending() {
-                *self.accepting.borrow_mut() = Some(accepting);
+        match &self.0 {
+            Listening::Real { acceptor, .. } => {
+                let socket = poll_fn(|context| acceptor.poll_accept(context)).await?;
+                AcceptedSocket::of_kernel(socket)
             }
-            polled
-        })
-        .await
+            Listening::Simulated(listener) => {
+                let (socket, peer_addr) = poll_fn(|context| listener.poll_accept(context)).await;
+                Ok(AcceptedSocket {
+                    socket: Accepted::Simulated(socket),
+                    peer_addr,
+                })
+            }
+        }
     }
-}
-
-async fn accept_one(socket: Rc<glommio::net::TcpListener>) -> io::Result<AcceptedSocket> {
-    let accepted = gated(socket.shared_accept()).await?;
-    // The only way to the descriptor is through a stream of this executor.
-    let stream = accepted.bind_to_executor();
-    AcceptedSocket::duplicate(&stream)
 }
 
 /// A connected socket that no executor owns: it may move to another thread. Bytes that were already
 /// read from it travel beside it.
 #[derive(Debug)]
 pub struct AcceptedSocket {
-    socket: TcpStream,
+    socket: Accepted,
     peer_addr: SocketAddr,
 }
 
+#[derive(Debug)]
+enum Accepted {
+    Real(std::net::TcpStream),
+    Simulated(SimulatedSocket),
+}
+
 impl AcceptedSocket {
-    fn duplicate(stream: &glommio::net::TcpStream) -> io::Result<Self> {
-        // SAFETY: the stream keeps its descriptor open for the time of this call.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-        let socket = TcpStream::from(borrowed.try_clone_to_owned()?);
+    fn of_kernel(socket: std::net::TcpStream) -> io::Result<Self> {
         let peer_addr = socket.peer_addr()?;
-        Ok(Self { socket, peer_addr })
+        Ok(Self {
+            socket: Accepted::Real(socket),
+            peer_addr,
+        })
     }
 
     pub fn peer_addr(&self) -> SocketAddr {
@@ -149,11 +142,14 @@ impl AcceptedSocket {
 
     /// Makes it a connection of this thread's executor.
     pub fn into_connection(self) -> io::Result<Connection> {
-        self.socket.set_nodelay(true)?;
-        let descriptor = OwnedFd::from(self.socket);
-        // SAFETY: the descriptor is ours and is given away with its ownership.
-        let stream = unsafe { glommio::net::TcpStream::from_raw_fd(descriptor.into_raw_fd()) };
-        Ok(Connection::new(stream, self.peer_addr))
+        let stream = match self.socket {
+            Accepted::Real(socket) => {
+                socket.set_nodelay(true)?;
+                Stream::Real(real::TcpStream::from_socket(socket), self.peer_addr)
+            }
+            Accepted::Simulated(socket) => Stream::Simulated(socket.into_stream()?),
+        };
+        Ok(Connection::new(stream))
     }
 }
 
@@ -164,26 +160,31 @@ pub struct Connection {
     stream: Rc<Stream>,
 }
 
-/// What both halves of a connection share. Borrowed during a poll only.
+/// What both halves of a connection share.
 #[derive(Debug)]
-struct Stream {
-    stream: RefCell<glommio::net::TcpStream>,
-    peer_addr: SocketAddr,
+enum Stream {
+    Real(real::TcpStream, SocketAddr),
+    Simulated(SimulatedStream),
 }
 
 impl Connection {
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = gated(glommio::net::TcpStream::connect(address)).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self::new(stream, address))
+        let stream = match backend::expect_current() {
+            Backend::Glommio => {
+                let stream = real::TcpStream::connect(address).await?;
+                stream.with_socket(|socket| socket.set_tcp_nodelay(true))?;
+                Stream::Real(stream, address)
+            }
+            Backend::Simulated(core) => {
+                Stream::Simulated(SimulatedStream::connect(&core, address).await?)
+            }
+        };
+        Ok(Self::new(stream))
     }
 
-    fn new(stream: glommio::net::TcpStream, peer_addr: SocketAddr) -> Self {
+    fn new(stream: Stream) -> Self {
         Self {
-            stream: Rc::new(Stream {
-                stream: RefCell::new(stream),
-                peer_addr,
-            }),
+            stream: Rc::new(stream),
         }
     }
 
@@ -216,27 +217,46 @@ impl Connection {
 
     /// Takes the socket off this executor. Bytes read before go along by the caller.
     pub fn into_accepted(self) -> io::Result<AcceptedSocket> {
-        AcceptedSocket::duplicate(&self.stream.stream.borrow())
+        let stream = match Rc::try_unwrap(self.stream) {
+            Ok(stream) => stream,
+            Err(_) => unreachable!("a whole connection is the only owner of its stream"),
+        };
+        match stream {
+            Stream::Real(stream, _) => AcceptedSocket::of_kernel(stream.duplicate()?),
+            Stream::Simulated(stream) => Ok(AcceptedSocket {
+                peer_addr: stream.peer_addr(),
+                socket: Accepted::Simulated(stream.into_socket()),
+            }),
+        }
     }
 
     pub fn peer_addr(&self) -> SocketAddr {
-        self.stream.peer_addr
+        self.stream.peer_addr()
     }
 
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.stream
-            .with_socket(|socket| socket.set_tcp_nodelay(nodelay))
+        match &*self.stream {
+            Stream::Real(stream, _) => stream.with_socket(|socket| socket.set_tcp_nodelay(nodelay)),
+            Stream::Simulated(_) => Ok(()),
+        }
     }
 
     /// Probes the peer when it has been silent for `idle`, three times in all: a peer that is gone
     /// without a word then ends the connection.
     pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
-        let keepalive = TcpKeepalive::new()
-            .with_time(idle)
-            .with_interval(idle)
-            .with_retries(3);
-        self.stream
-            .with_socket(|socket| socket.set_tcp_keepalive(&keepalive))
+        match &*self.stream {
+            Stream::Real(stream, _) => {
+                let keepalive = TcpKeepalive::new()
+                    .with_time(idle)
+                    .with_interval(idle)
+                    .with_retries(3);
+                stream.with_socket(|socket| socket.set_tcp_keepalive(&keepalive))
+            }
+            Stream::Simulated(stream) => {
+                stream.set_keepalive(idle);
+                Ok(())
+            }
+        }
     }
 
     /// Ends both directions; what waits on the connection wakes up.
@@ -261,7 +281,7 @@ impl ReadHalf {
     }
 
     pub fn peer_addr(&self) -> SocketAddr {
-        self.0.peer_addr
+        self.0.peer_addr()
     }
 
     /// See [`Connection::shutdown`]: stops the other half too.
@@ -296,7 +316,7 @@ impl WriteHalf {
     }
 
     pub fn peer_addr(&self) -> SocketAddr {
-        self.0.peer_addr
+        self.0.peer_addr()
     }
 
     /// See [`Connection::shutdown`]: stops the other half too.
@@ -306,40 +326,48 @@ impl WriteHalf {
 
     /// Tells the peer that nothing more comes. The other half goes on.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        self.0
-            .with_socket(|socket| socket.shutdown(Shutdown::Write))
+        match &*self.0 {
+            Stream::Real(stream, _) => stream.with_socket(|it| it.shutdown(Shutdown::Write)),
+            Stream::Simulated(stream) => {
+                stream.shutdown_write();
+                Ok(())
+            }
+        }
     }
 }
 
 impl Stream {
+    fn peer_addr(&self) -> SocketAddr {
+        match self {
+            Self::Real(_, peer_addr) => *peer_addr,
+            Self::Simulated(stream) => stream.peer_addr(),
+        }
+    }
+
     async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        // A peer that sends without pause always has bytes here: let others have their turn.
-        glommio::yield_if_needed().await;
-        poll_fn(|context| {
-            let mut stream = self.stream.borrow_mut();
-            Pin::new(&mut *stream).poll_read(context, buffer)
-        })
-        .await
+        match self {
+            Self::Real(stream, _) => stream.read(buffer).await,
+            Self::Simulated(stream) => poll_fn(|context| stream.poll_read(context, buffer)).await,
+        }
     }
 
     async fn read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        let spare = buffer.spare_capacity_mut();
-        assert!(
-            !spare.is_empty(),
-            "the caller reserves room before it reads"
-        );
-        let spare: *mut [MaybeUninit<u8>] = spare;
-        // SAFETY: the same memory, borrowed as long. It may be uninitialised: glommio's unbuffered
-        // stream only passes it to recv(2), which writes.
-        let received = self.read(unsafe { &mut *(spare as *mut [u8]) }).await?;
-        let len = buffer.len() + received;
-        assert!(
-            len <= buffer.capacity(),
-            "the kernel stays within the buffer"
-        );
-        // SAFETY: recv(2) wrote this many bytes behind what was there.
-        unsafe { buffer.set_len(len) };
-        Ok(received)
+        match self {
+            Self::Real(stream, _) => stream.read_buf(buffer).await,
+            Self::Simulated(stream) => {
+                let mut received = vec![0; buffer.capacity() - buffer.len()];
+                let read = poll_fn(|context| stream.poll_read(context, &mut received)).await?;
+                buffer.extend_from_slice(&received[..read]);
+                Ok(read)
+            }
+        }
+    }
+
+    async fn write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Real(stream, _) => stream.write_vectored(parts).await,
+            Self::Simulated(stream) => poll_fn(|context| stream.poll_write(context, parts)).await,
+        }
     }
 
     async fn write_all_vectored(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
@@ -353,55 +381,13 @@ impl Stream {
         Ok(())
     }
 
-    async fn write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        loop {
-            let sent = match self.send_now(parts) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let first = parts.iter().find(|part| !part.is_empty());
-                    let first = first.expect("there are bytes to be written");
-                    // Sends the first part itself once the socket has room.
-                    poll_fn(|context| {
-                        let mut stream = self.stream.borrow_mut();
-                        Pin::new(&mut *stream).poll_write(context, first)
-                    })
-                    .await?
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                sent => sent?,
-            };
-            return match sent {
-                0 => Err(io::ErrorKind::WriteZero.into()),
-                sent => Ok(sent),
-            };
-        }
-    }
-
-    fn send_now(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let parts = &parts[..parts.len().min(MAX_PARTS)];
-        // SAFETY: all fields of a message header may be zero.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        // An `IoSlice` is an `iovec` on Unix, by its documentation; sendmsg(2) does not write to it.
-        message.msg_iov = parts.as_ptr().cast_mut().cast();
-        message.msg_iovlen = parts.len() as _;
-        let descriptor = self.stream.borrow().as_raw_fd();
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: the header and what it points to live through the call.
-        let sent = unsafe { libc::sendmsg(descriptor, &message, flags) };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-    }
-
-    fn with_socket<T>(&self, call: impl FnOnce(SockRef<'_>) -> T) -> T {
-        let stream = self.stream.borrow();
-        // SAFETY: the stream keeps its descriptor open for the time of this call.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-        call(SockRef::from(&descriptor))
-    }
-
     fn shutdown(&self) -> io::Result<()> {
-        match self.with_socket(|socket| socket.shutdown(Shutdown::Both)) {
-            // The peer was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            result => result,
+        match self {
+            Self::Real(stream, _) => stream.shutdown(),
+            Self::Simulated(stream) => {
+                stream.shutdown();
+                Ok(())
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use rand::{RngCore, SeedableRng};
 
 use super::super::sync::oneshot;
 use super::super::time::Instant;
+use super::network::Network;
 
 /// Virtual time that one poll of a task takes, so that a task that spins still meets its deadlines.
 const STEP: Duration = Duration::from_micros(1);
@@ -101,6 +102,7 @@ pub(in crate::runtime) struct Core {
     next_id: Cell<u64>,
     steps: Cell<u64>,
     trace: Cell<u64>,
+    network: Network,
 }
 
 impl Core {
@@ -115,7 +117,12 @@ impl Core {
             next_id: Cell::new(1),
             steps: Cell::new(0),
             trace: Cell::new(0),
+            network: Network::default(),
         }
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
     }
 
     pub(super) fn seed(&self) -> u64 {
@@ -297,6 +304,7 @@ impl Core {
     /// Drops every task and every event that has not happened. Destructors may spawn; those tasks go too.
     pub(super) fn clear(&self) {
         loop {
+            self.network.clear();
             let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
             let events = std::mem::take(&mut *self.events.borrow_mut());
             if tasks.is_empty() && events.is_empty() {

@@ -1,4 +1,5 @@
-//! The simulated twin: a deterministic executor, a virtual clock and a disk that can fail.
+//! The simulated twin: a deterministic executor, a virtual clock, a disk and a network that can
+//! fail.
 //!
 //! Everything that happens follows from the seed: which ready task runs next, how long each I/O takes,
 //! what a power cut leaves behind. The same program with the same seed takes the same steps, as long as
@@ -10,11 +11,14 @@ mod disk;
 mod executor;
 mod image;
 mod namespace;
+mod network;
 mod simulator;
 
 pub(super) use disk::SimulatedFile;
 pub use disk::{DiskCounters, Fault, Operation, SimulatedDisk};
 pub(super) use executor::{Core, Task};
+pub(super) use network::{SimulatedListener, SimulatedSocket, SimulatedStream};
+pub use network::{SimulatedNetwork, Weather};
 pub use simulator::Simulator;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::super::backend::{self, Backend};
 use super::super::time::Instant;
 use super::disk::SimulatedDisk;
 use super::executor::{Core, Next};
+use super::network::SimulatedNetwork;
 
 /// One simulated machine: an executor that follows a seed, and a disk that survives its crashes.
 ///
@@ -48,6 +49,11 @@ impl Simulator {
     /// The machine's disk: the same one every time.
     pub fn disk(&self) -> SimulatedDisk {
         self.disk.clone()
+    }
+
+    /// The machine's network. Its connections end with the power, how bad it is stays.
+    pub fn network(&self) -> SimulatedNetwork {
+        SimulatedNetwork(Rc::clone(&self.core))
     }
 
     pub fn now(&self) -> Instant {
