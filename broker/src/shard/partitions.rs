@@ -46,14 +46,17 @@ impl Partitions {
         unusable.count()
     }
 
+    /// In the order of their ids, so that a seed replays exactly.
     pub(super) fn open(&self) -> Vec<Rc<Partition>> {
-        self.slots
-            .borrow()
-            .values()
-            .filter_map(|slot| match slot {
-                Slot::Open(partition) => Some(Rc::clone(partition)),
+        let slots = self.slots.borrow();
+        let mut open: Vec<_> = slots
+            .iter()
+            .filter_map(|(id, slot)| match slot {
+                Slot::Open(partition) => Some((*id, Rc::clone(partition))),
                 Slot::Unusable(_) => None,
             })
-            .collect()
+            .collect();
+        open.sort_unstable_by_key(|(id, _)| *id);
+        open.into_iter().map(|(_, partition)| partition).collect()
     }
 }

@@ -30,6 +30,8 @@ mod request;
 mod sender;
 mod server;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod wake;
 mod watch;
 

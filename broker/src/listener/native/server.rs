@@ -5,7 +5,7 @@
 //! for its life, wherever it is served.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -98,7 +98,8 @@ pub(super) struct Server {
     pub(super) receive_budget: Rc<ReceiveBudget>,
     /// One table builder for all connections: an idle one holds none.
     pub(super) encoder: RefCell<Encoder>,
-    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    /// In the order they came, so that a seed replays exactly.
+    connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
     next_id: Cell<u64>,
     next_shard: Cell<u16>,
     tick: Cell<Tick>,

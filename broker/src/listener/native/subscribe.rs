@@ -11,7 +11,7 @@
 //! An error of a partition is pushed once and ends that partition's part of the subscription.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ const CROWDED_PAUSE: Duration = Duration::from_millis(50);
 /// The subscriptions of one connection, by the correlation id of their Subscribe.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    by_id: RefCell<HashMap<u32, Subscription>>,
+    by_id: RefCell<BTreeMap<u32, Subscription>>,
 }
 
 struct Subscription {

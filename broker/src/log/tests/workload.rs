@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 use super::model::{Fault, Model};
 use super::rig::{EPOCH, Rig, batch, small_options, start_any};
 use crate::log::{LogConfig, LogOptions, PartitionLog};
+pub(super) use crate::runtime::sim::seeds;
 use crate::runtime::{Storage, sleep, spawn};
 
 /// How the machine stops at the end of a round.
@@ -19,17 +20,6 @@ use crate::runtime::{Storage, sleep, spawn};
 pub(super) enum Stop {
     PowerCut,
     Kill,
-}
-
-/// Which seeds to run: `usual` of them from 0 on, unless `CORELOG_TEST_SEEDS` and
-/// `CORELOG_TEST_FIRST_SEED` say otherwise.
-pub(super) fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let variable = |name| {
-        let text = std::env::var(name).ok()?;
-        text.parse::<u64>().ok()
-    };
-    let first = variable("CORELOG_TEST_FIRST_SEED").unwrap_or(0);
-    first..first + variable("CORELOG_TEST_SEEDS").unwrap_or(usual)
 }
 
 /// What a seed decides before anything runs.

@@ -12,6 +12,8 @@ mod executor;
 mod image;
 mod namespace;
 mod network;
+#[cfg(test)]
+mod seeds;
 mod simulator;
 
 pub(super) use disk::SimulatedFile;
@@ -19,6 +21,8 @@ pub use disk::{DiskCounters, Fault, Operation, SimulatedDisk};
 pub(super) use executor::{Core, Task};
 pub(super) use network::{SimulatedListener, SimulatedSocket, SimulatedStream};
 pub use network::{SimulatedNetwork, Weather};
+#[cfg(test)]
+pub(crate) use seeds::seeds;
 pub use simulator::Simulator;
 
 #[cfg(test)]
