@@ -174,6 +174,8 @@ struct Span {
     segment: Rc<Segment>,
     /// Bytes of the segment that are in its file.
     end: u64,
+    /// The offsets that belong into the segment end here.
+    next_segment: Offset,
 }
 
 impl PartitionLog {
@@ -458,7 +460,14 @@ impl PartitionLog {
         let end = in_memory.map_or(segment.size(), |chunk| {
             chunk.position + chunk.written_out as u64
         });
-        Some(Span { segment, end })
+        let behind = (Excluded(segment.base_offset()), Unbounded);
+        let next_segment = state.segments.range(behind).next();
+        let next_segment = next_segment.map_or(state.log_end, |(base, _)| *base);
+        Some(Span {
+            segment,
+            end,
+            next_segment,
+        })
     }
 
     /// The position of the batch that holds `offset`: the index names one at or before it, and
@@ -580,6 +589,7 @@ async fn read_exactly(
 /// The part of a batch header that hopping needs.
 struct Hop {
     size: usize,
+    base_offset: i64,
     last_offset: i64,
 }
 
@@ -596,6 +606,7 @@ impl Hop {
             && length + BATCH_PREFIX_BYTES >= BATCH_HEADER_BYTES;
         sane.then(|| Hop {
             size: BATCH_PREFIX_BYTES + length,
+            base_offset,
             last_offset: base_offset + i64::from(delta),
         })
     }
@@ -616,6 +627,18 @@ fn first_batch_size(buffer: &[u8], span: &Span, position: u64) -> Result<usize, 
             span,
             position,
             "a batch runs beyond the end of the segment",
+        ));
+    }
+    // The batch's checksum does not cover its offset.
+    let belongs = span.segment.base_offset().get()..span.next_segment.get();
+    if !belongs.contains(&hop.base_offset) {
+        return Err(corrupt(
+            span,
+            position,
+            &format!(
+                "a batch of offset {} in the segment of {} up to, but not including, {}",
+                hop.base_offset, belongs.start, belongs.end
+            ),
         ));
     }
     Ok(hop.size)

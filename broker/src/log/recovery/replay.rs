@@ -112,7 +112,13 @@ impl<'a> Replay<'a> {
             let Some(start) = self.partitions.get(&id) else {
                 continue;
             };
-            let on_disk = self.begun_block(folder, start).await?;
+            let on_disk = match self.begun_block(folder, start).await {
+                Ok(on_disk) => on_disk,
+                Err(reason) => {
+                    self.suspects.insert(id, reason);
+                    continue;
+                }
+            };
             if on_disk.is_none() {
                 torn.push(id);
             }
@@ -147,31 +153,46 @@ impl<'a> Replay<'a> {
     }
 
     /// The begun block of a checkpointed segment, unless its bytes are not what they were.
+    ///
+    /// # Errors
+    /// Why the partition is suspect: of what lies before the block there is no copy anywhere, so
+    /// the segment must hold it.
     async fn begun_block(
         &self,
         folder: &str,
         start: &PartitionStart,
-    ) -> Result<Option<Vec<u8>>, RecoveryError> {
+    ) -> Result<Option<Vec<u8>>, String> {
         let begun = usize::try_from(start.position % BLOCK as u64).expect("less than a block");
-        if begun == 0 {
-            return Ok(Some(Vec::new()));
-        }
+        let block = start.position - begun as u64;
         let path = Path::new(DATA_FOLDER)
             .join(folder)
             .join(log_file_name(start.segment_base));
         let read = async {
             let file = self.disk.storage.open(&path, OpenMode::Read).await?;
-            let bytes = file.read_at(start.position - begun as u64, begun).await?;
+            let length = file.len().await?;
+            let bytes = match begun {
+                0 => Vec::new(),
+                _ => file.read_at(block, begun).await?.to_vec(),
+            };
             file.close().await?;
-            Ok(bytes)
+            Ok((length, bytes))
         };
         match read.await {
-            Ok(bytes) => {
-                let good = bytes.len() == begun && crc32c(&bytes) == start.block_crc;
-                Ok(good.then(|| bytes.to_vec()))
+            Ok((length, _)) if length < block => Err(format!(
+                "{} holds {length} bytes and the checkpoint says {}",
+                path.display(),
+                start.position
+            )),
+            Ok((_, bytes)) => {
+                let good =
+                    begun == 0 || (bytes.len() == begun && crc32c(&bytes) == start.block_crc);
+                Ok(good.then_some(bytes))
             }
-            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(RecoveryError::io("read", &path)(error)),
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => match block {
+                0 => Ok(None),
+                _ => Err(format!("{} is missing", path.display())),
+            },
+            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
         }
     }
 
