@@ -1,14 +1,15 @@
 //! What a leader checks of a produce before it appends: the batches against the topic's rules.
 //!
-//! Headers only. Records are decoded for compacted topics alone, whose records must have keys;
-//! everywhere else the bytes stay as they came.
+//! Headers only, wherever they tell enough. Records are decoded on compacted topics, whose records
+//! must have keys, and where `message.timestamp.before.max.ms` is set: a header holds the first and
+//! the largest timestamp of its batch, not the smallest. Everywhere else the bytes stay as they came.
 
 use corelog_protocol::record::{BatchError, BatchView, split_batches};
 use corelog_protocol::{ErrorCode, Timestamp, TimestampType};
 
 use super::request::Refusal;
 
-/// What one batch for a compacted topic may hold once it is decompressed. A larger one is refused:
+/// What one batch whose records are looked at may hold once it is decompressed. A larger one is refused:
 /// a small batch can name any size.
 const MAX_DECOMPRESSED_BYTES: usize = 32 << 20;
 
@@ -83,62 +84,70 @@ impl AppendRules {
                 format!("producer id {producer_id} was not given out by this cluster"),
             ));
         }
-        if self.timestamp_type == TimestampType::CreateTime {
-            self.check_timestamps(batch, now)?;
+        let checks_times = self.timestamp_type == TimestampType::CreateTime;
+        if checks_times {
+            self.check_timestamp(batch.base_timestamp(), now)?;
+            self.check_timestamp(batch.max_timestamp(), now)?;
         }
-        if self.compacted {
-            refuse_missing_keys(batch)?;
+        // No number of milliseconds is more than this one.
+        let checks_each_time = checks_times && self.timestamp_before_max_ms != i64::MAX;
+        if self.compacted || checks_each_time {
+            self.check_records(batch, checks_each_time.then_some(now))?;
         }
         Ok(())
     }
 
     /// Records without a timestamp pass, as in Kafka.
-    fn check_timestamps(&self, batch: &BatchView<'_>, now: Timestamp) -> Result<(), Refusal> {
-        let (first, last) = (batch.base_timestamp(), batch.max_timestamp());
-        if first != Timestamp::NONE
-            && first < now.saturating_add(self.timestamp_before_max_ms.saturating_neg())
-        {
-            return Err(Refusal::new(
-                ErrorCode::InvalidTimestamp,
-                format!(
-                    "timestamp {first} is more than message.timestamp.before.max.ms={} before the broker's {now}",
-                    self.timestamp_before_max_ms
-                ),
-            ));
+    fn check_timestamp(&self, timestamp: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+        if timestamp == Timestamp::NONE {
+            return Ok(());
         }
-        if last > now.saturating_add(self.timestamp_after_max_ms) {
-            return Err(Refusal::new(
-                ErrorCode::InvalidTimestamp,
-                format!(
-                    "timestamp {last} is more than message.timestamp.after.max.ms={} after the broker's {now}",
-                    self.timestamp_after_max_ms
-                ),
-            ));
+        let age = now.get().saturating_sub(timestamp.get());
+        let (side, max) = if age > self.timestamp_before_max_ms {
+            ("before", self.timestamp_before_max_ms)
+        } else if age.saturating_neg() > self.timestamp_after_max_ms {
+            ("after", self.timestamp_after_max_ms)
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(
+            ErrorCode::InvalidTimestamp,
+            format!(
+                "timestamp {timestamp} is more than message.timestamp.{side}.max.ms={max} {side} \
+                 the broker's {now}"
+            ),
+        ))
+    }
+
+    /// Looks at each record: at its key on a compacted topic, at its timestamp where `now` is given.
+    fn check_records(&self, batch: &BatchView<'_>, now: Option<Timestamp>) -> Result<(), Refusal> {
+        let mut decompressed = Vec::new();
+        let records = batch
+            .records(&mut decompressed, MAX_DECOMPRESSED_BYTES)
+            .map_err(|error| Refusal::new(ErrorCode::InvalidRecord, error.to_string()))?;
+        for (index, record) in records.enumerate() {
+            let record = record.map_err(|error| {
+                Refusal::new(
+                    ErrorCode::InvalidRecord,
+                    format!("record {index} cannot be read: {error}"),
+                )
+            })?;
+            if self.compacted && record.key.is_none() {
+                return Err(Refusal::new(
+                    ErrorCode::InvalidRecord,
+                    format!("record {index} has no key, and the topic is compacted"),
+                ));
+            }
+            if let Some(now) = now {
+                self.check_timestamp(record.timestamp, now)
+                    .map_err(|refusal| Refusal {
+                        message: format!("record {index}: {}", refusal.message).into(),
+                        ..refusal
+                    })?;
+            }
         }
         Ok(())
     }
-}
-
-fn refuse_missing_keys(batch: &BatchView<'_>) -> Result<(), Refusal> {
-    let mut decompressed = Vec::new();
-    let records = batch
-        .records(&mut decompressed, MAX_DECOMPRESSED_BYTES)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidRecord, error.to_string()))?;
-    for (index, record) in records.enumerate() {
-        let record = record.map_err(|error| {
-            Refusal::new(
-                ErrorCode::InvalidRecord,
-                format!("record {index} cannot be read: {error}"),
-            )
-        })?;
-        if record.key.is_none() {
-            return Err(Refusal::new(
-                ErrorCode::InvalidRecord,
-                format!("record {index} has no key, and the topic is compacted"),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Kafka's clients retry CORRUPT_MESSAGE, so only damage on the way gets it; a batch that was
