@@ -7,18 +7,19 @@ use corelog_protocol::native::{
     AlterTopic, AlterTopicConfigsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeTopicsRequest, MetadataRequest,
 };
-use corelog_protocol::{BrokerId, ErrorCode, IsolationLevel};
+use corelog_protocol::{BrokerId, ErrorCode, IsolationLevel, Offset};
 use tokio::time::Instant;
 
 pub use corelog_protocol::native::{
-    BrokerInfo, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic, NewTopic, OffsetQuery,
-    PartitionDescription, TopicDescription, TopicSelector,
+    BrokerInfo, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic, DeleteUntil, NewTopic,
+    OffsetQuery, PartitionDescription, TopicDescription, TopicSelector,
 };
 
 use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::config::{AdminSettings, ClientConfig};
 use crate::connection::Request;
+use crate::delete_records;
 use crate::error::{AdminError, ConnectError, ConnectionError, ConsumeError, RequestError, words};
 use crate::offsets::{self, ListedOffset};
 use crate::record::TopicPartition;
@@ -242,6 +243,24 @@ impl Admin {
             self.settings.api_timeout,
         )
         .await
+    }
+
+    /// Deletes the oldest records of partitions. Each result is the offset that the log starts at once that is
+    /// durable: no restart brings a deleted record back. A log that starts there already, or further on, is left as it
+    /// is.
+    ///
+    /// A call whose answer is lost is sent again: with [`DeleteUntil::HighWatermark`] it then also deletes what was
+    /// written meanwhile.
+    ///
+    /// # Errors
+    /// Per partition: an offset beyond the high watermark, a topic whose `cleanup.policy` does not hold `delete`, a
+    /// partition that does not exist, or no answer within `default.api.timeout.ms`.
+    pub async fn delete_records(
+        &self,
+        deletions: &[(TopicPartition, DeleteUntil)],
+    ) -> HashMap<TopicPartition, Result<Offset, ConsumeError>> {
+        let within = self.settings.api_timeout;
+        delete_records::delete_records(&self.cluster, deletions, self.timeout_ms(), within).await
     }
 
     /// Sends a request, again and again while no broker is to be had. A request that may have been carried out is sent

@@ -14,7 +14,9 @@ mod cluster;
 mod config;
 mod connection;
 mod consumer;
+mod delete_records;
 mod error;
+mod leaders;
 mod metadata;
 mod offsets;
 mod producer;
@@ -23,7 +25,8 @@ mod requests;
 
 pub use admin::{
     Admin, BrokerInfo, ClusterDescription, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic,
-    NewTopic, OffsetQuery, PartitionDescription, TopicDescription, TopicListing, TopicSelector,
+    DeleteUntil, NewTopic, OffsetQuery, PartitionDescription, TopicDescription, TopicListing,
+    TopicSelector,
 };
 pub use config::{AutoOffsetReset, ClientConfig, FetchMode, Partitioner};
 pub use consumer::{Consumer, ConsumerBatch, ConsumerRecords, SeekTo};

@@ -2,10 +2,10 @@
 
 use corelog_protocol::native::{
     AlterTopicConfigsRequest, AlterTopicConfigsResponse, ApiVersionsRequest, ApiVersionsResponse,
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeTopicsRequest, DescribeTopicsResponse, HelloRequest, HelloResponse, ListOffsetsRequest,
-    ListOffsetsResponse, MetadataRequest, MetadataResponse, UnsubscribeRequest,
-    UnsubscribeResponse,
+    CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, DescribeTopicsRequest, DescribeTopicsResponse,
+    HelloRequest, HelloResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+    MetadataResponse, UnsubscribeRequest, UnsubscribeResponse,
 };
 
 use crate::connection::Request;
@@ -27,5 +27,6 @@ answered_by! {
     DescribeTopicsRequest => DescribeTopicsResponse,
     AlterTopicConfigsRequest => AlterTopicConfigsResponse,
     ListOffsetsRequest => ListOffsetsResponse,
+    DeleteRecordsRequest => DeleteRecordsResponse,
     UnsubscribeRequest => UnsubscribeResponse,
 }

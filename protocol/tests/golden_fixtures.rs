@@ -147,6 +147,16 @@ fn native_frames_keep_their_bytes() {
         Response,
         samples::list_offsets_response(),
     );
+    golden(
+        "delete_records_request.bin",
+        Request,
+        samples::delete_records_request(),
+    );
+    golden(
+        "delete_records_response.bin",
+        Response,
+        samples::delete_records_response(),
+    );
 }
 
 #[test]

@@ -81,6 +81,8 @@ const DECODERS: &[fn(&[u8])] = &[
     attempt::<UnsubscribeResponse>,
     attempt::<ListOffsetsRequest>,
     attempt::<ListOffsetsResponse>,
+    attempt::<DeleteRecordsRequest>,
+    attempt::<DeleteRecordsResponse>,
 ];
 
 fn all_metadata() -> Vec<Vec<u8>> {
@@ -108,6 +110,8 @@ fn all_metadata() -> Vec<Vec<u8>> {
         metadata_of(&samples::unsubscribe_request()),
         metadata_of(&samples::list_offsets_request()),
         metadata_of(&samples::list_offsets_response()),
+        metadata_of(&samples::delete_records_request()),
+        metadata_of(&samples::delete_records_response()),
     ]
 }
 

@@ -51,6 +51,8 @@ fn every_message_round_trips() {
     round_trips(UnsubscribeResponse {});
     round_trips(samples::list_offsets_request());
     round_trips(samples::list_offsets_response());
+    round_trips(samples::delete_records_request());
+    round_trips(samples::delete_records_response());
 }
 
 #[test]
@@ -175,6 +177,16 @@ fn many_partitions_of_default_values_stay_within_the_verifiers_bounds() {
     round_trips(ListOffsetsRequest {
         isolation: IsolationLevel::ReadUncommitted,
         partitions: vec![unanswered; 5_000],
+    });
+    let undeleted = DeleteRecordsPartition {
+        topic_id: TopicId::ZERO,
+        partition: PartitionIndex::ZERO,
+        leader_epoch: None,
+        until: DeleteUntil::HighWatermark,
+    };
+    round_trips(DeleteRecordsRequest {
+        timeout_ms: 0,
+        partitions: vec![undeleted; 5_000],
     });
     round_trips(CreateTopicsRequest {
         topics: vec![NewTopic::default(); 5_000],

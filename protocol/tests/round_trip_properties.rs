@@ -201,6 +201,24 @@ proptest! {
     }
 
     #[test]
+    fn delete_records_requests_survive(
+        timeout_ms: u32,
+        partitions in vec((topic_id(), partition(), option::of(epoch()), option::of(offset())), 0..8),
+    ) {
+        let partitions = partitions
+            .into_iter()
+            .map(|(topic_id, partition, leader_epoch, before)| DeleteRecordsPartition {
+                topic_id,
+                partition,
+                leader_epoch,
+                until: before.map_or(DeleteUntil::HighWatermark, DeleteUntil::Offset),
+            })
+            .collect();
+        let message = DeleteRecordsRequest { timeout_ms, partitions };
+        prop_assert_eq!(DeleteRecordsRequest::decode(&metadata_of(&message)), Ok(message));
+    }
+
+    #[test]
     fn list_offsets_requests_survive(
         isolation in select(IsolationLevel::ALL),
         partitions in vec((topic_id(), partition(), option::of(epoch()), prop_oneof![

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::log::arguments::LogCommand;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use corelog_client::{ClientConfig, Compression, Offset, SeekTo, Timestamp};
+use corelog_client::{ClientConfig, Compression, DeleteUntil, Offset, SeekTo, Timestamp};
 
 /// Manage a Corelog cluster, and write and read its topics.
 #[derive(Debug, Parser)]
@@ -129,6 +129,17 @@ pub(crate) enum TopicCommand {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Delete the oldest records of partitions, for good.
+    DeleteRecords {
+        /// The topic's name.
+        name: String,
+        /// The first offset to keep, or `end`: everything that can be read now goes.
+        #[arg(long, value_name = "OFFSET")]
+        before: Before,
+        /// Only this partition. May be repeated [default: all].
+        #[arg(long, value_name = "PARTITION", value_parser = clap::value_parser!(i32).range(0..))]
+        partition: Vec<i32>,
+    },
     /// Change settings of a topic.
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Alter {
@@ -141,6 +152,27 @@ pub(crate) enum TopicCommand {
         #[arg(long, value_name = "NAME", group = "change")]
         unset: Vec<String>,
     },
+}
+
+/// Which records are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before(pub(crate) DeleteUntil);
+
+impl FromStr for Before {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let until = match text {
+            "end" => DeleteUntil::HighWatermark,
+            _ => text
+                .parse::<i64>()
+                .ok()
+                .and_then(|offset| Offset::try_from(offset).ok())
+                .map(DeleteUntil::Offset)
+                .ok_or("it must be `end` or an offset")?,
+        };
+        Ok(Self(until))
+    }
 }
 
 #[derive(Debug, Args)]

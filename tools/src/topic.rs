@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use corelog_client::{
-    Admin, AdminError, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic, ErrorCode, NewTopic,
-    PartitionDescription, TopicDescription, TopicListing,
+    Admin, AdminError, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic, DeleteUntil,
+    ErrorCode, NewTopic, PartitionDescription, PartitionIndex, TopicDescription, TopicListing,
+    TopicPartition,
 };
 use serde::Serialize;
 
@@ -39,6 +40,11 @@ pub(crate) async fn run(command: &TopicCommand, global: &Global) -> anyhow::Resu
         TopicCommand::List => list(&admin, format).await,
         TopicCommand::Describe { names } => describe(&admin, names, format).await,
         TopicCommand::Delete { names } => delete(&admin, names, format).await,
+        TopicCommand::DeleteRecords {
+            name,
+            before,
+            partition,
+        } => delete_records(&admin, name, before.0, partition, format).await,
         TopicCommand::Alter { name, set, unset } => alter(&admin, name, set, unset, format).await,
     }
 }
@@ -296,6 +302,66 @@ async fn delete(admin: &Admin, names: &[String], format: Format) -> anyhow::Resu
         Ok(())
     })?;
     Ok(report(&failures, format))
+}
+
+#[derive(Serialize)]
+struct Shortened {
+    partition: i32,
+    log_start_offset: i64,
+}
+
+async fn delete_records(
+    admin: &Admin,
+    name: &str,
+    until: DeleteUntil,
+    partitions: &[i32],
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let mut wanted: Vec<PartitionIndex> = partitions
+        .iter()
+        .map(|partition| PartitionIndex::new(*partition))
+        .collect();
+    if wanted.is_empty() {
+        let (described, failures) = split(admin.describe_topics(&[name]).await?);
+        if !failures.is_empty() {
+            return Ok(report(&failures, format));
+        }
+        let partitions = described.into_iter().flat_map(|topic| topic.partitions);
+        wanted = partitions.map(|partition| partition.index).collect();
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    let deletions: Vec<(TopicPartition, DeleteUntil)> = wanted
+        .iter()
+        .map(|partition| (TopicPartition::new(name, *partition), until))
+        .collect();
+    let mut results = admin.delete_records(&deletions).await;
+    let mut shortened = Vec::with_capacity(deletions.len());
+    let mut failed = false;
+    for (partition, _) in deletions {
+        match results.remove(&partition) {
+            Some(Ok(offset)) => shortened.push(Shortened {
+                partition: partition.partition.get(),
+                log_start_offset: offset.get(),
+            }),
+            Some(Err(error)) => {
+                output::print_error(format, &anyhow::Error::new(error));
+                failed = true;
+            }
+            None => unreachable!("every partition asked about has a result"),
+        }
+    }
+    output::print(format, &shortened, |out| {
+        for partition in &shortened {
+            writeln!(
+                out,
+                "{name}-{} starts at {}",
+                partition.partition, partition.log_start_offset
+            )?;
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::from(u8::from(failed)))
 }
 
 async fn alter(

@@ -101,6 +101,39 @@ fn a_topic_lives_from_create_to_delete() {
 }
 
 #[test]
+fn the_oldest_records_are_deleted_partition_by_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::start(folder.path());
+    broker.run(&["topic", "create", "orders", "--partitions", "2"]);
+    produce(&broker, &["orders", "--partition", "0"], "a\nb\nc\nd\n");
+    produce(&broker, &["orders", "--partition", "1"], "e\n");
+    let delete = ["topic", "delete-records", "orders", "--before"];
+
+    let one = [&delete[..], &["3", "--partition", "0"]].concat();
+    assert_eq!(broker.run(&one), b"orders-0 starts at 3\n");
+    let consume = ["consume", "orders", "--exit-at-end", "--partition", "0"];
+    assert_eq!(broker.run(&consume), b"d\n");
+
+    // Partition 1 holds a single record.
+    let both = broker.output(&[&delete[..], &["4"]].concat());
+    assert_eq!(both.status.code(), Some(1));
+    assert_eq!(both.stdout, b"orders-0 starts at 4\n");
+    let said = stderr(&both);
+    assert!(said.contains("OFFSET_OUT_OF_RANGE"), "{said}");
+    assert!(said.contains("from 0 up to the high watermark 1"), "{said}");
+
+    let all = broker.run(&[&delete[..], &["end", "--format", "json"]].concat());
+    let all = json(&all);
+    assert_eq!(all[0]["log_start_offset"], 4);
+    assert_eq!(all[1]["log_start_offset"], 1);
+    for wrong in ["-1", "start", "1.5"] {
+        let refused =
+            broker.output(&[&delete[..3], &[format!("--before={wrong}").as_str()]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
 fn lines_are_read_from_the_place_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let broker = BrokerProcess::start(folder.path());

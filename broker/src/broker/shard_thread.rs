@@ -152,6 +152,7 @@ pub(super) async fn run(setup: ShardSetup) {
     if config.log_cleaner_enable {
         shard.compact_logs(config.log_cleaner_backoff);
     }
+    shard.keep_house(config.log_retention_check_interval);
     let listener = NativeListener::start(shard.router(), native_options);
     let controller = first.map(|first| {
         shard.host_controller(first.controller.clone());

@@ -213,6 +213,12 @@ config_table! {
             fetch_max_bytes: ByteSize = ByteSize::mib(55),
             Allowed::bytes(ByteSize::kib(1), ByteSize::gib(1));
 
+        /// How often each partition is looked at for segments that are too old or too many, and for
+        /// an idle segment that `segment.ms` closes. The partitions are spread over this time.
+        "log.retention.check.interval.ms" =>
+            log_retention_check_interval: Duration = Duration::from_secs(300),
+            Allowed::millis(1, 86_400_000);
+
         /// The metadata log is replaced by a snapshot when it has grown by this much.
         "metadata.log.max.record.bytes.between.snapshots" =>
             metadata_snapshot_interval_bytes: ByteSize = ByteSize::mib(20),

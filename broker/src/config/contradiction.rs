@@ -25,8 +25,8 @@ struct Order {
     high: &'static str,
 }
 
-/// Kafka lets the first one pass and refuses each batch that does not fit; the jitter of
-/// `segment.jitter.ms` is cut to `segment.ms` by both brokers, so it contradicts nothing.
+/// Kafka lets the first one pass and refuses each batch that does not fit. `segment.jitter.ms` is
+/// bounded by `segment.ms` when it is drawn, as in Kafka, so it contradicts nothing.
 const ORDERS: [Order; 2] = [
     Order {
         low: "max.message.bytes",

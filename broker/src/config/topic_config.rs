@@ -36,8 +36,7 @@ config_table! {
             Allowed::millis(1, KAFKAS_LONGEST_MILLIS);
 
         /// The most that is subtracted at random from `segment.ms`, so that many partitions do
-        /// not close their segments at the same moment.
-        /// Kept with the topic and shown; this version does not act on it yet.
+        /// not close their segments at the same moment; at most half of it.
         "segment.jitter.ms" as "log.roll.jitter.ms" =>
             segment_jitter_ms: Duration = Duration::ZERO,
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);
@@ -64,14 +63,14 @@ config_table! {
             cleanup_policy: CleanupPolicy = CleanupPolicy::DELETE,
             Allowed::AnyOf(&["delete", "compact"]);
 
-        /// Segments whose newest record is older than this are dropped.
-        /// Kept with the topic and shown; this version does not act on it yet.
+        /// With `delete`, segments whose newest record is older than this are dropped, oldest first.
+        /// The one being written is closed and dropped too when all its records are that old.
         "retention.ms" as "log.retention.ms" =>
             retention_ms: Option<Duration> = Some(DAY.saturating_mul(7)),
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS).or_unlimited(-1);
 
-        /// The oldest segments are dropped while a partition holds more than this.
-        /// Kept with the topic and shown; this version does not act on it yet.
+        /// With `delete`, the oldest segments are dropped while the rest of the partition still holds
+        /// this much.
         "retention.bytes" as "log.retention.bytes" =>
             retention_bytes: Option<ByteSize> = None,
             Allowed::bytes(ByteSize::bytes(0), ByteSize::bytes(i64::MAX as u64)).or_unlimited(-1);
@@ -118,8 +117,8 @@ config_table! {
             Allowed::bytes(ByteSize::kib(4), ByteSize::bytes(i64::MAX as u64 - 1))
                 .or_unlimited(i64::MAX);
 
-        /// How long the files of a deleted segment stay before they are removed.
-        /// Kept with the topic and shown; this version does not act on it yet.
+        /// How long the files of a deleted segment stay, renamed to `.deleted`, before they are
+        /// removed. On a full disk they go at once.
         "file.delete.delay.ms" as "log.segment.delete.delay.ms" =>
             file_delete_delay_ms: Duration = Duration::from_secs(60),
             Allowed::millis(0, KAFKAS_LONGEST_MILLIS);

@@ -35,6 +35,7 @@ mod reader;
 mod rearrange;
 mod recovery;
 mod removal;
+mod retention;
 mod segment;
 mod shard_log;
 mod share;
@@ -52,6 +53,7 @@ pub use partition_log::{AppendInfo, PartitionLog};
 pub use reader::{LogSlice, ReadBatches, Room};
 pub use rearrange::SegmentOverview;
 pub use recovery::{KnownTopics, PartitionStart, Recovered, Suspect, recover};
+pub use retention::{LogExtent, Retained, RetentionRules};
 pub use shard_log::{LogStats, ShardLog};
 
 use corelog_protocol::{PartitionIndex, TopicId};

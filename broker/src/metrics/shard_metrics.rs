@@ -65,6 +65,8 @@ shard_metrics! {
         mesh_hops;
         /// Messages sent to other shards.
         mesh_messages;
+        /// Times that a partition's segments were looked at for what may go.
+        retention_checks;
         /// Connections accepted.
         connections_accepted;
         /// Connections handed to the shard that their Hello asked for.

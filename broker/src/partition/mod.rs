@@ -11,6 +11,7 @@
 //! No borrow of the replica is held across an `.await`.
 
 mod append_rules;
+mod delete_records;
 mod mailbox;
 mod replica;
 mod replica_config;
@@ -18,6 +19,7 @@ mod replica_config;
 mod replica_tests;
 mod reply;
 mod request;
+mod retention;
 mod submitted;
 mod task;
 #[cfg(test)]
@@ -26,9 +28,9 @@ mod waiting_fetch;
 
 pub(crate) use reply::ProduceReply;
 pub use request::{
-    CopiedData, DescribeOutcome, FetchCommand, FetchOutcome, Fetched, FetchedData,
-    ListOffsetsCommand, ListOffsetsOutcome, ListedOffset, Marks, Outcome, PartitionSize,
-    ProduceCommand, ProduceOutcome, Produced, Refusal,
+    CopiedData, DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, FetchCommand,
+    FetchOutcome, Fetched, FetchedData, ListOffsetsCommand, ListOffsetsOutcome, ListedOffset,
+    Marks, Outcome, PartitionSize, ProduceCommand, ProduceOutcome, Produced, Refusal,
 };
 pub(crate) use submitted::{CrowdedPartition, SubmittedProduce};
 
@@ -39,7 +41,9 @@ use corelog_protocol::native::messages::OffsetQuery;
 use corelog_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::config::TopicConfig;
-use crate::log::{LogConfig, LogFailure, PartitionLog, ReadBatches, ReadError, ShardLog};
+use crate::log::{
+    LogConfig, LogFailure, PartitionLog, ReadBatches, ReadError, RetentionRules, ShardLog,
+};
 use crate::metrics::ShardMetrics;
 use crate::runtime::{Event, Task, now, oneshot, spawn};
 use mailbox::{Letter, Mailbox};
@@ -61,6 +65,7 @@ struct Shared {
     replica: RefCell<PartitionReplica>,
     log: Rc<PartitionLog>,
     shard_log: ShardLog,
+    retention: Cell<RetentionRules>,
     mailbox: Mailbox,
     waker: TaskWaker,
     /// Nothing new is taken; the task ends when all it took is answered.
@@ -81,12 +86,14 @@ impl Partition {
         metrics: Rc<ShardMetrics>,
         mailbox_commands: usize,
     ) -> Self {
+        let retention = RetentionRules::from(config);
         let config = ReplicaConfig::from(config);
         let marks = log_marks(&log, &config);
         let shared = Rc::new(Shared {
             replica: RefCell::new(Replica::new(leader_epoch, config, marks)),
             log,
             shard_log,
+            retention: Cell::new(retention),
             mailbox: Mailbox::new(mailbox_commands),
             waker: TaskWaker::default(),
             closing: Cell::new(false),
@@ -225,6 +232,7 @@ impl Partition {
     /// is answered at the new durability, one still in the mailbox is checked by the new rules.
     pub(crate) fn update(&self, leader_epoch: LeaderEpoch, config: &TopicConfig) {
         self.shared.log.set_config(LogConfig::from(config));
+        self.shared.retention.set(RetentionRules::from(config));
         {
             let mut replica = self.shared.replica.borrow_mut();
             replica.lead(leader_epoch);

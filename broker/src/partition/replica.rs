@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 
+use corelog_protocol::native::messages::DeleteUntil;
 use corelog_protocol::{
     Acks, Durability, ErrorCode, IsolationLevel, LeaderEpoch, Offset, Timestamp,
 };
@@ -36,6 +37,8 @@ pub(crate) struct ReplicaConfig {
     pub(crate) durability: Durability,
     /// `min.insync.replicas`: how many replicas must be in sync for an acks=all produce.
     pub(crate) min_insync_replicas: u16,
+    /// `cleanup.policy` holds `delete`: old records may be deleted.
+    pub(crate) deletes: bool,
     pub(crate) rules: AppendRules,
 }
 
@@ -334,6 +337,35 @@ impl<P, F> Replica<P, F> {
         self.check_open()?;
         self.check_leader_epoch(leader_epoch)?;
         Ok(self.read_end(isolation))
+    }
+
+    /// Where the log shall start for a reader's wish to delete, at most at the high watermark:
+    /// nothing is deleted that a crash could take back, or that nobody could read yet.
+    pub(crate) fn check_deletion(
+        &self,
+        leader_epoch: Option<LeaderEpoch>,
+        until: DeleteUntil,
+    ) -> Result<Offset, Refusal> {
+        self.check_open()?;
+        self.check_leader_epoch(leader_epoch)?;
+        if !self.config.deletes {
+            return Err(Refusal::new(
+                ErrorCode::PolicyViolation,
+                "the topic's cleanup.policy does not hold `delete`: its records are only compacted",
+            ));
+        }
+        match until {
+            DeleteUntil::HighWatermark => Ok(self.high_watermark),
+            DeleteUntil::Offset(offset) if offset <= self.high_watermark => Ok(offset),
+            DeleteUntil::Offset(offset) => Err(Refusal::new(
+                ErrorCode::OffsetOutOfRange,
+                format!(
+                    "the log cannot start at offset {offset}: it can start from {} up to the high \
+                     watermark {}",
+                    self.log_start_offset, self.high_watermark
+                ),
+            )),
+        }
     }
 
     pub(crate) fn out_of_range(&self, offset: Offset, isolation: IsolationLevel) -> Refusal {

@@ -11,6 +11,7 @@ impl From<&TopicConfig> for ReplicaConfig {
         Self {
             durability: config.durability,
             min_insync_replicas: config.min_insync_replicas,
+            deletes: config.cleanup_policy.delete,
             rules: AppendRules {
                 max_batch_bytes: config.max_message_bytes.as_usize(),
                 timestamp_type: config.message_timestamp_type,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use corelog_protocol::native::messages::DeleteUntil;
 use corelog_protocol::record::{BatchBuilder, ProducerStamp};
 use corelog_protocol::{
     Acks, Compression, Durability, ErrorCode, IsolationLevel, LeaderEpoch, Offset, Timestamp,
@@ -109,6 +110,7 @@ impl Bench {
 fn config(durability: Durability) -> ReplicaConfig {
     ReplicaConfig {
         min_insync_replicas: 1,
+        deletes: true,
         durability,
         rules: rules(),
     }
@@ -313,6 +315,31 @@ fn acks_all_is_refused_while_too_few_replicas_are_in_sync() {
         produce(Acks::Leader).is_ok(),
         "only acks=all asks for others"
     );
+}
+
+#[test]
+fn records_are_deleted_up_to_the_high_watermark_at_most() {
+    let mut bench = Bench::new(Durability::Sync);
+    let high_watermark = bench.readable_end();
+    let check = |bench: &Bench, until| bench.replica.check_deletion(None, until);
+    assert_eq!(
+        check(&bench, DeleteUntil::HighWatermark).unwrap(),
+        Offset::new(high_watermark)
+    );
+    let at = |offset| DeleteUntil::Offset(Offset::new(offset));
+    assert!(check(&bench, at(0)).is_ok(), "nothing is left to delete");
+    assert!(check(&bench, at(high_watermark)).is_ok());
+    let refused = check(&bench, at(high_watermark + 1)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::OffsetOutOfRange);
+    let range = format!("from 10 up to the high watermark {high_watermark}");
+    assert!(refused.message.contains(&range), "{}", refused.message);
+
+    bench.replica.configure(ReplicaConfig {
+        deletes: false,
+        ..config(Durability::Sync)
+    });
+    let refused = check(&bench, DeleteUntil::HighWatermark).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::PolicyViolation);
 }
 
 #[test]
@@ -530,6 +557,43 @@ fn timestamps_outside_the_topics_range_are_refused() {
     assert_eq!(refused(&rules, &at(2001)), ErrorCode::InvalidTimestamp);
     let without = batch_at(Timestamp::NONE, Some(b"key"));
     assert!(rules.check(&without, NOW).is_ok());
+}
+
+/// A batch's header holds its first and its largest timestamp: an old record between two young ones
+/// shows in neither.
+#[test]
+fn the_timestamp_of_every_record_counts() {
+    let rules = AppendRules {
+        timestamp_before_max_ms: 1000,
+        ..rules()
+    };
+    for compression in [Compression::None, Compression::Zstd] {
+        let batch = |timestamps: &[i64]| {
+            let mut builder = BatchBuilder::new(compression, 256);
+            for timestamp in timestamps {
+                let timestamp = Timestamp::new(*timestamp);
+                builder
+                    .append(timestamp, None, Some(b"value"), &[])
+                    .unwrap();
+            }
+            builder.finish(None).to_vec()
+        };
+        let now = NOW.get();
+        assert!(rules.check(&batch(&[now, now - 1000, now]), NOW).is_ok());
+        let without_time = [now, Timestamp::NONE.get(), now];
+        assert!(rules.check(&batch(&without_time), NOW).is_ok());
+        let old = batch(&[now, now - 1001, now]);
+        let refusal = rules.check(&old, NOW).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::InvalidTimestamp);
+        assert_eq!(
+            refusal.message,
+            format!(
+                "record 1: timestamp {} is more than message.timestamp.before.max.ms=1000 before \
+                 the broker's {now}",
+                now - 1001
+            )
+        );
+    }
 }
 
 #[test]

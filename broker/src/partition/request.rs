@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use corelog_protocol::native::RouteHint;
-use corelog_protocol::native::messages::OffsetQuery;
+use corelog_protocol::native::messages::{DeleteUntil, OffsetQuery};
 use corelog_protocol::{
     Acks, Durability, ErrorCode, IsolationLevel, LeaderEpoch, Offset, Timestamp,
 };
@@ -54,6 +54,16 @@ pub struct ListOffsetsCommand {
     pub leader_epoch: Option<LeaderEpoch>,
     pub isolation: IsolationLevel,
     pub query: OffsetQuery,
+}
+
+/// A wish to delete the oldest records of one partition.
+#[derive(Clone, Debug)]
+pub struct DeleteRecordsCommand {
+    pub topic_partition: TopicPartition,
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub until: DeleteUntil,
+    /// When to answer REQUEST_TIMED_OUT instead of waiting on.
+    pub deadline: Instant,
 }
 
 /// Where a partition stands. Every end is exclusive.
@@ -211,6 +221,9 @@ pub struct ListedOffset {
 }
 
 pub type ListOffsetsOutcome = Outcome<ListedOffset>;
+
+/// The marks tell where the log starts now.
+pub type DeleteRecordsOutcome = Outcome<()>;
 
 /// What `DescribeTopics` tells about a partition beside its marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

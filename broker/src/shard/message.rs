@@ -10,8 +10,8 @@ use crate::controller::{self, ControllerError};
 use crate::log::TopicPartition;
 use crate::metrics::ShardSnapshot;
 use crate::partition::{
-    DescribeOutcome, FetchCommand, Fetched, ListOffsetsCommand, ListOffsetsOutcome, Outcome,
-    ProduceCommand, ProduceOutcome,
+    DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, FetchCommand, Fetched,
+    ListOffsetsCommand, ListOffsetsOutcome, Outcome, ProduceCommand, ProduceOutcome,
 };
 use crate::runtime::{AcceptedSocket, remote};
 
@@ -31,6 +31,10 @@ pub enum ShardMessage {
     ListOffsets {
         command: ListOffsetsCommand,
         reply: remote::ReplySender<ListOffsetsOutcome>,
+    },
+    DeleteRecords {
+        command: DeleteRecordsCommand,
+        reply: remote::ReplySender<DeleteRecordsOutcome>,
     },
     Describe {
         topic_partition: TopicPartition,

@@ -15,6 +15,7 @@
 mod compaction;
 mod connection_limit;
 mod hand_offs;
+mod housekeeping;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
@@ -81,6 +82,11 @@ impl Shard {
     /// Compacts logs in the background, looking for work after every `backoff` without any.
     pub(crate) fn compact_logs(&self, backoff: Duration) {
         spawn(compaction::compact_logs(Rc::clone(&self.0), backoff)).detach();
+    }
+
+    /// Has every partition's old segments looked at once in `interval`, until the logs close.
+    pub(crate) fn keep_house(&self, interval: Duration) {
+        self.0.keep_house(interval);
     }
 
     /// Serves the other shards and the control thread. The steps of the broker's stop come out.

@@ -46,6 +46,13 @@ impl Partitions {
         unusable.count()
     }
 
+    /// In order, so that a seed replays exactly.
+    pub(super) fn ids(&self) -> Vec<TopicPartition> {
+        let mut ids: Vec<TopicPartition> = self.slots.borrow().keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// In the order of their ids, so that a seed replays exactly.
     pub(super) fn open(&self) -> Vec<Rc<Partition>> {
         let slots = self.slots.borrow();

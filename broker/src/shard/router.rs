@@ -16,8 +16,9 @@ use crate::log::{Lending, Loan, Room, TopicPartition};
 use crate::metadata::{MetadataImage, shard_of};
 use crate::metrics::ShardMetrics;
 use crate::partition::{
-    CopiedData, DescribeOutcome, FetchCommand, FetchOutcome, Fetched, FetchedData,
-    ListOffsetsCommand, ListOffsetsOutcome, Outcome, Partition, ProduceCommand, Refusal,
+    CopiedData, DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, FetchCommand,
+    FetchOutcome, Fetched, FetchedData, ListOffsetsCommand, ListOffsetsOutcome, Outcome, Partition,
+    ProduceCommand, Refusal,
 };
 use crate::runtime::now;
 
@@ -140,6 +141,22 @@ impl Router {
                 lane.room().await;
                 let answer = self
                     .forward(lane, |reply| ShardMessage::ListOffsets { command, reply })
+                    .await;
+                hinted(answer, self.hint(owner))
+            }
+            Place::Nowhere(refusal) => Outcome::refused(refusal, None),
+        }
+    }
+
+    /// Deletes the oldest records of a partition. Answers when that is durable.
+    pub async fn delete_records(&self, command: DeleteRecordsCommand) -> DeleteRecordsOutcome {
+        match self.find(command.topic_partition) {
+            Place::Here(partition) => partition.delete_records(command).await,
+            Place::Elsewhere(owner) => {
+                let lane = self.shard.request_lane(owner);
+                lane.room().await;
+                let answer = self
+                    .forward(lane, |reply| ShardMessage::DeleteRecords { command, reply })
                     .await;
                 hinted(answer, self.hint(owner))
             }

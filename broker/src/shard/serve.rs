@@ -53,6 +53,17 @@ pub(super) async fn serve(shard: Rc<ShardState>, stops: queue::Sender<StopReques
                 })
                 .detach();
             }
+            ShardMessage::DeleteRecords { command, reply } => {
+                let partition = local(&shard, command.topic_partition);
+                spawn(async move {
+                    let outcome = match partition {
+                        Ok(partition) => partition.delete_records(command).await,
+                        Err(refusal) => Outcome::refused(refusal, None),
+                    };
+                    let _ = reply.send(outcome);
+                })
+                .detach();
+            }
             ShardMessage::Describe {
                 topic_partition,
                 reply,

@@ -66,6 +66,16 @@ impl ShardState {
                 log.compaction_micros,
             ),
             (
+                "segments_deleted",
+                "Segments that left their log, by retention, DeleteRecords or a truncation.",
+                log.segments_removed,
+            ),
+            (
+                "segment_bytes_deleted",
+                "Bytes of those segments.",
+                log.segment_bytes_removed,
+            ),
+            (
                 "log_read_bytes",
                 "Bytes read from segments.",
                 log.read_bytes,

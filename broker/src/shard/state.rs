@@ -4,11 +4,13 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corelog_protocol::{BrokerId, ErrorCode, ShardId};
 use futures_util::{StreamExt, stream};
 
 use super::hand_offs::HandOffs;
+use super::housekeeping::keep_house;
 use super::lane::Lane;
 use super::message::ShardMessage;
 use super::ownership::{OwnedPartition, Owner};
@@ -20,7 +22,7 @@ use crate::metadata::MetadataImage;
 use crate::metrics::ShardMetrics;
 use crate::partition::{Partition, Refusal};
 use crate::runtime::latest::Subscriber;
-use crate::runtime::{BufferPool, MeshPort};
+use crate::runtime::{BufferPool, MeshPort, ShutdownSignal, Task, spawn};
 
 /// Fetches that may be under way to another shard for each other request that may: most of them
 /// wait for records.
@@ -46,6 +48,8 @@ pub(crate) struct ShardState {
     /// On shard 0 only.
     controller: OnceCell<ControllerHandle>,
     pub(super) hand_offs: HandOffs,
+    housekeeping: RefCell<Option<Task<()>>>,
+    housekeeping_ends: ShutdownSignal,
 }
 
 /// What a shard is made of.
@@ -87,6 +91,8 @@ impl ShardState {
             mailbox_commands: parts.mailbox_commands,
             controller: OnceCell::new(),
             hand_offs: HandOffs::default(),
+            housekeeping: RefCell::default(),
+            housekeeping_ends: ShutdownSignal::new(),
         })
     }
 
@@ -247,8 +253,20 @@ impl ShardState {
         }
     }
 
+    /// Starts the housekeeping. Once.
+    pub(super) fn keep_house(self: &Rc<Self>, interval: Duration) {
+        let ends = self.housekeeping_ends.clone();
+        let task = spawn(keep_house(Rc::clone(self), interval, ends));
+        *self.housekeeping.borrow_mut() = Some(task);
+    }
+
     /// Closes every partition, then the log. Everything taken before is answered.
     pub(super) async fn close_logs(&self) -> Result<(), LogError> {
+        self.housekeeping_ends.trigger();
+        let housekeeping = self.housekeeping.borrow_mut().take();
+        if let Some(housekeeping) = housekeeping {
+            housekeeping.await;
+        }
         stream::iter(self.partitions.open())
             .for_each_concurrent(None, |partition| async move { partition.close().await })
             .await;

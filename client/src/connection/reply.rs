@@ -84,5 +84,6 @@ pub(crate) fn name_of(api: ApiKey) -> &'static str {
         ApiKey::SubscribeCredit => "SubscribeCredit",
         ApiKey::Unsubscribe => "Unsubscribe",
         ApiKey::ListOffsets => "ListOffsets",
+        ApiKey::DeleteRecords => "DeleteRecords",
     }
 }

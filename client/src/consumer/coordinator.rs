@@ -13,7 +13,8 @@ use super::shared::Shared;
 use crate::backoff::Backoff;
 use crate::cluster::ClusterImage;
 use crate::error::ConsumeError;
-use crate::offsets::{check_exists, list_offsets_each};
+use crate::leaders::check_exists;
+use crate::offsets::list_offsets_each;
 use crate::record::TopicPartition;
 
 /// How long one round of looking up positions may take before seeks that came meanwhile have their turn.

@@ -118,7 +118,7 @@ impl Consumer {
                 Ok(Ok(newer)) => {
                     image = newer;
                     for partition in partitions {
-                        crate::offsets::check_exists(&image, partition)?;
+                        crate::leaders::check_exists(&image, partition)?;
                     }
                     "the brokers do not tell all topics".to_owned()
                 }
@@ -144,7 +144,7 @@ impl Consumer {
         }
         partitions
             .iter()
-            .try_for_each(|partition| crate::offsets::check_exists(&image, partition))
+            .try_for_each(|partition| crate::leaders::check_exists(&image, partition))
     }
 
     /// The partitions assigned, in order.

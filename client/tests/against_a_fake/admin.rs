@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use corelog_client::{
-    Admin, AdminError, ConfigChange, ErrorCode, NewTopic, Offset, OffsetQuery, PartitionIndex,
-    TopicPartition,
+    Admin, AdminError, ConfigChange, ConsumeError, DeleteUntil, ErrorCode, NewTopic, Offset,
+    OffsetQuery, PartitionIndex, TopicPartition,
 };
 
 use crate::fake::FakeBroker;
@@ -80,6 +80,33 @@ async fn offsets_are_listed_by_the_partitions_leader() {
         .await
         .unwrap();
     assert_eq!(listed[&it].unwrap().offset, Offset::ZERO);
+}
+
+#[tokio::test]
+async fn records_are_deleted_by_each_partitions_leader_with_a_result_of_its_own() {
+    let broker = FakeBroker::start(&[("there", 3)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    let partition = |index| TopicPartition::new("there", PartitionIndex::new(index));
+    let deleted = admin
+        .delete_records(&[
+            (partition(0), DeleteUntil::HighWatermark),
+            (partition(1), DeleteUntil::Offset(Offset::new(1))),
+            (partition(7), DeleteUntil::HighWatermark),
+        ])
+        .await;
+    assert_eq!(deleted.len(), 3);
+    assert_eq!(*deleted[&partition(0)].as_ref().unwrap(), Offset::ZERO);
+    let refused = deleted[&partition(1)].as_ref().unwrap_err();
+    assert!(
+        matches!(refused, ConsumeError::Broker { code, message, .. }
+            if *code == ErrorCode::OffsetOutOfRange && message.contains("lies beyond 0")),
+        "{refused}"
+    );
+    let missing = deleted[&partition(7)].as_ref().unwrap_err();
+    assert!(
+        matches!(missing, ConsumeError::NoSuchPartition { .. }),
+        "{missing}"
+    );
 }
 
 #[tokio::test]

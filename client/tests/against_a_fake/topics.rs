@@ -6,10 +6,11 @@ use corelog_client::{
 };
 use corelog_protocol::native::{
     AlterTopicConfigsRequest, AlterTopicConfigsResponse, AlteredTopic, ApiKey, ApiVersionsResponse,
-    BrokerInfo, CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, DeleteTopicsRequest,
-    DeleteTopicsResponse, DeletedTopic, Frame, ListOffsetsPartitionResponse, ListOffsetsRequest,
-    ListOffsetsResponse, Message, MetadataRequest, MetadataResponse, OffsetQuery,
-    PartitionMetadata, TopicMetadata,
+    BrokerInfo, CreateTopicsRequest, CreateTopicsResponse, CreatedTopic,
+    DeleteRecordsPartitionResponse, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, DeleteUntil, DeletedTopic, Frame,
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, Message,
+    MetadataRequest, MetadataResponse, OffsetQuery, PartitionMetadata, TopicMetadata,
 };
 
 use crate::fake::{BROKER, Outlet, SHARDS, Shared, State, shard_of};
@@ -34,6 +35,10 @@ pub(crate) fn about_topics(api: ApiKey, frame: &Frame, outlet: &Outlet, shared: 
         ApiKey::ListOffsets => {
             let request = ListOffsetsRequest::decode(metadata).unwrap();
             outlet.reply(frame, &list_offsets(&request, &mut state), Bytes::new());
+        }
+        ApiKey::DeleteRecords => {
+            let request = DeleteRecordsRequest::decode(metadata).unwrap();
+            outlet.reply(frame, &delete_records(&request, &mut state), Bytes::new());
         }
         ApiKey::CreateTopics => {
             let request = CreateTopicsRequest::decode(metadata).unwrap();
@@ -172,6 +177,36 @@ fn list_offsets(request: &ListOffsetsRequest, state: &mut State) -> ListOffsetsR
         answer
     });
     ListOffsetsResponse {
+        partitions: partitions.collect(),
+    }
+}
+
+fn delete_records(request: &DeleteRecordsRequest, state: &mut State) -> DeleteRecordsResponse {
+    let partitions = request.partitions.iter().map(|wanted| {
+        let mut answer = DeleteRecordsPartitionResponse::refused(
+            wanted.topic_id,
+            wanted.partition,
+            ErrorCode::UnknownTopicId,
+            None,
+        );
+        let topic = state.topic_by_id(wanted.topic_id);
+        if let Some(log) = topic.and_then(|topic| topic.partition(wanted.partition)) {
+            let until = match wanted.until {
+                DeleteUntil::HighWatermark => log.end,
+                DeleteUntil::Offset(offset) => offset,
+            };
+            if until <= log.end {
+                log.log_start = log.log_start.max(until);
+                answer.error = ErrorCode::None;
+            } else {
+                answer.error = ErrorCode::OffsetOutOfRange;
+                answer.error_message = Some(format!("{until} lies beyond {}", log.end));
+            }
+            answer.log_start_offset = Some(log.log_start);
+        }
+        answer
+    });
+    DeleteRecordsResponse {
         partitions: partitions.collect(),
     }
 }

@@ -34,6 +34,8 @@ pub enum ApiKey {
     Unsubscribe = 20,
     /// Finds offsets by place or time.
     ListOffsets = 21,
+    /// Deletes the oldest records of partitions.
+    DeleteRecords = 22,
 }
 
 impl ApiKey {
@@ -53,6 +55,7 @@ impl ApiKey {
         Self::SubscribeCredit,
         Self::Unsubscribe,
         Self::ListOffsets,
+        Self::DeleteRecords,
     ];
 
     /// The number in a frame's header.

@@ -56,8 +56,10 @@ pub(crate) fn hello_response() -> HelloResponse {
 pub(crate) fn api_versions_response() -> ApiVersionsResponse {
     ApiVersionsResponse {
         software: "corelog-broker 0.1.0".to_owned(),
+        // The APIs that there were when the fixture was written.
         apis: ApiKey::ALL
             .iter()
+            .filter(|api| api.code() <= ApiKey::ListOffsets.code())
             .map(|api| ApiVersion {
                 api: api.code(),
                 min: 1,
@@ -407,6 +409,48 @@ pub(crate) fn list_offsets_response() -> ListOffsetsResponse {
                 PartitionIndex::new(3),
                 ErrorCode::UnknownTopicOrPartition,
                 None,
+            ),
+        ],
+    }
+}
+
+pub(crate) fn delete_records_request() -> DeleteRecordsRequest {
+    DeleteRecordsRequest {
+        timeout_ms: 30_000,
+        partitions: vec![
+            DeleteRecordsPartition {
+                topic_id: topic_id(),
+                partition: PartitionIndex::new(2),
+                leader_epoch: Some(LeaderEpoch::new(5)),
+                until: DeleteUntil::Offset(Offset::new(55)),
+            },
+            DeleteRecordsPartition {
+                topic_id: topic_id(),
+                partition: PartitionIndex::new(3),
+                leader_epoch: None,
+                until: DeleteUntil::HighWatermark,
+            },
+        ],
+    }
+}
+
+pub(crate) fn delete_records_response() -> DeleteRecordsResponse {
+    DeleteRecordsResponse {
+        partitions: vec![
+            DeleteRecordsPartitionResponse {
+                topic_id: topic_id(),
+                partition: PartitionIndex::new(2),
+                error: ErrorCode::None,
+                error_message: None,
+                log_start_offset: Some(Offset::new(55)),
+                leader_epoch: LeaderEpoch::new(5),
+                hint: Some(hint()),
+            },
+            DeleteRecordsPartitionResponse::refused(
+                topic_id(),
+                PartitionIndex::new(3),
+                ErrorCode::OffsetOutOfRange,
+                Some("offset 7 is outside 0 to 5".to_owned()),
             ),
         ],
     }

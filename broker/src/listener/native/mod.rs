@@ -12,6 +12,7 @@ mod batch_end;
 mod close;
 mod connection;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod describe_topics;
 mod fetch;

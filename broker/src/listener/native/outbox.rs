@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use corelog_protocol::native::messages::{
-    AlterTopicConfigsResponse, ApiVersionsResponse, CreateTopicsResponse, DeleteTopicsResponse,
-    DescribeTopicsResponse, ErrorResponse, FetchResponse, GoodbyePush, HelloResponse,
-    ListOffsetsResponse, MetadataResponse, ProduceResponse, SubscribeResponse, UnsubscribeResponse,
+    AlterTopicConfigsResponse, ApiVersionsResponse, CreateTopicsResponse, DeleteRecordsResponse,
+    DeleteTopicsResponse, DescribeTopicsResponse, ErrorResponse, FetchResponse, GoodbyePush,
+    HelloResponse, ListOffsetsResponse, MetadataResponse, ProduceResponse, SubscribeResponse,
+    UnsubscribeResponse,
 };
 use corelog_protocol::native::{Encoder, FrameError, FrameKind};
 
@@ -38,6 +39,7 @@ pub(super) enum Reply {
     Produce(ProduceResponse),
     Fetch(FetchResponse, Payload),
     ListOffsets(ListOffsetsResponse),
+    DeleteRecords(DeleteRecordsResponse),
     Subscribe(SubscribeResponse),
     Unsubscribe(UnsubscribeResponse),
     /// Records for a subscription.
@@ -85,6 +87,7 @@ impl Reply {
             Self::Produce(message) => encoder.frame(Response, id, message, payload, out),
             Self::Fetch(message, _) => encoder.frame(Response, id, message, payload, out),
             Self::ListOffsets(message) => encoder.frame(Response, id, message, payload, out),
+            Self::DeleteRecords(message) => encoder.frame(Response, id, message, payload, out),
             Self::Subscribe(message) => encoder.frame(Response, id, message, payload, out),
             Self::Unsubscribe(message) => encoder.frame(Response, id, message, payload, out),
             Self::Push(message, _) => encoder.frame(Push, id, message, payload, out),

@@ -16,8 +16,8 @@ use super::receiver::Request;
 use super::reply_order::Ticket;
 use super::server::Server;
 use super::{
-    alter_topic_configs, api_versions, create_topics, delete_topics, describe_topics, fetch,
-    list_offsets, metadata, produce, subscribe,
+    alter_topic_configs, api_versions, create_topics, delete_records, delete_topics,
+    describe_topics, fetch, list_offsets, metadata, produce, subscribe,
 };
 use crate::controller::{ControllerError, Outcome};
 use crate::partition::Refusal;
@@ -170,6 +170,12 @@ fn begin(
             let answer = list_offsets::answer(Rc::clone(server), decode(request)?);
             answer
                 .map(|reply| Answer::Reply(Reply::ListOffsets(reply)))
+                .boxed_local()
+        }
+        ApiKey::DeleteRecords => {
+            let answer = delete_records::answer(Rc::clone(server), decode(request)?);
+            answer
+                .map(|reply| Answer::Reply(Reply::DeleteRecords(reply)))
                 .boxed_local()
         }
         ApiKey::DescribeTopics => {

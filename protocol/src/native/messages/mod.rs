@@ -7,6 +7,7 @@
 mod alter_topic_configs;
 mod connection;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod describe_topics;
 mod fetch;
@@ -19,6 +20,7 @@ mod subscribe;
 pub use alter_topic_configs::*;
 pub use connection::*;
 pub use create_topics::*;
+pub use delete_records::*;
 pub use delete_topics::*;
 pub use describe_topics::*;
 pub use fetch::*;
