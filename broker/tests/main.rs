@@ -5,9 +5,13 @@
 
 mod bad_input;
 mod command_line;
+mod damaged_folder;
 mod damaged_journal;
 mod damaged_requests;
+mod deleting_records;
 mod embedded_brokers;
+mod failing_disk;
+mod full_disk;
 mod harness;
 mod hello;
 mod interop;
@@ -17,8 +21,10 @@ mod metadata;
 mod pipelining;
 mod produce_and_fetch;
 mod restart_keeps_records;
+mod retention;
 mod routing_to_the_owning_core;
 mod slow_readers;
 mod startup_refusals;
 mod stopping;
 mod subscribe;
+mod timestamps;

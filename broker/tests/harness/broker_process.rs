@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::connection::Connection;
-use super::metrics::Metrics;
+use super::metrics::{Health, Metrics};
 
 /// Far beyond what a stop takes: its bounds add up to ten seconds with the default settings.
 const STOP_PATIENCE: Duration = Duration::from_secs(40);
@@ -137,6 +137,10 @@ impl BrokerProcess {
 
     pub(crate) fn metrics(&self) -> Metrics {
         Metrics::read(self.ports.http)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        Health::read(self.ports.http)
     }
 
     /// Asks for a clean stop (SIGTERM) and waits for the end. A broker that does not come to it is

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use corelog_protocol::native::{
-    CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, DeleteTopicsRequest,
-    DeleteTopicsResponse, EncodeMessage, ErrorResponse, FetchPartition, FetchPartitionResponse,
-    FetchRequest, FetchResponse, Frame, FrameKind, FrameLimits, HelloRequest, HelloResponse,
-    Message, MetadataRequest, MetadataResponse, NewTopic, ProducePartition,
-    ProducePartitionResponse, ProduceRequest, ProduceResponse, TopicMetadata, TopicSelector,
-    decode_frame, encode_frame,
+    CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, DeleteRecordsPartition,
+    DeleteRecordsPartitionResponse, DeleteRecordsRequest, DeleteRecordsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, DeleteUntil, EncodeMessage, ErrorResponse,
+    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, Frame, FrameKind,
+    FrameLimits, HelloRequest, HelloResponse, ListOffsetsPartition, ListOffsetsPartitionResponse,
+    ListOffsetsRequest, ListOffsetsResponse, Message, MetadataRequest, MetadataResponse, NewTopic,
+    OffsetQuery, ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse,
+    TopicMetadata, TopicSelector, decode_frame, encode_frame,
 };
 use corelog_protocol::{Acks, ErrorCode, IsolationLevel, Offset, PartitionIndex, ShardId, TopicId};
 
@@ -285,10 +287,75 @@ impl Connection {
         (response.partitions.remove(0), payload)
     }
 
-    /// Everything from the log start to the high watermark.
+    /// Everything from offset 0 to the high watermark.
     pub(crate) fn read_all(&mut self, topic_id: TopicId, partition: i32) -> Vec<(Offset, String)> {
+        self.read_from(topic_id, partition, Offset::ZERO)
+    }
+
+    /// Everything from the log start to the high watermark.
+    pub(crate) fn read_from_start(
+        &mut self,
+        topic_id: TopicId,
+        partition: i32,
+    ) -> Vec<(Offset, String)> {
+        let start = self.log_start(topic_id, partition);
+        self.read_from(topic_id, partition, start)
+    }
+
+    /// Where the log starts.
+    pub(crate) fn log_start(&mut self, topic_id: TopicId, partition: i32) -> Offset {
+        let listed = self.list_offset(topic_id, partition, OffsetQuery::Earliest);
+        listed.offset.expect("a log has a start")
+    }
+
+    /// Asks for one offset, which must not be refused.
+    pub(crate) fn list_offset(
+        &mut self,
+        topic_id: TopicId,
+        partition: i32,
+        query: OffsetQuery,
+    ) -> ListOffsetsPartitionResponse {
+        let mut response: ListOffsetsResponse = self.ask(&ListOffsetsRequest {
+            isolation: IsolationLevel::ReadUncommitted,
+            partitions: vec![ListOffsetsPartition {
+                topic_id,
+                partition: PartitionIndex::new(partition),
+                leader_epoch: None,
+                query,
+            }],
+        });
+        let answer = response.partitions.remove(0);
+        assert_eq!(answer.error, ErrorCode::None, "{:?}", answer.error_message);
+        answer
+    }
+
+    /// Deletes what lies before an offset.
+    pub(crate) fn delete_records(
+        &mut self,
+        topic_id: TopicId,
+        partition: i32,
+        until: DeleteUntil,
+    ) -> DeleteRecordsPartitionResponse {
+        let mut response: DeleteRecordsResponse = self.ask(&DeleteRecordsRequest {
+            timeout_ms: 20_000,
+            partitions: vec![DeleteRecordsPartition {
+                topic_id,
+                partition: PartitionIndex::new(partition),
+                leader_epoch: None,
+                until,
+            }],
+        });
+        response.partitions.remove(0)
+    }
+
+    /// Everything from an offset to the high watermark.
+    pub(crate) fn read_from(
+        &mut self,
+        topic_id: TopicId,
+        partition: i32,
+        mut offset: Offset,
+    ) -> Vec<(Offset, String)> {
         let mut values: Vec<(Offset, String)> = Vec::new();
-        let mut offset = Offset::ZERO;
         loop {
             let (response, payload) = self.fetch(topic_id, partition, offset, Duration::ZERO);
             assert_eq!(

@@ -1,23 +1,44 @@
-//! One reading of `/metrics`.
+//! One reading of `/metrics` or `/health`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+
+/// What `/health` answers.
+#[derive(Debug)]
+pub(crate) struct Health {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Health {
+    pub(crate) fn read(http: SocketAddr) -> Self {
+        let (status, body) = get(http, "/health");
+        Self { status, body }
+    }
+}
+
+fn get(http: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(http).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
 
 /// Prometheus text, queried by name and label.
 pub(crate) struct Metrics(String);
 
 impl Metrics {
     pub(crate) fn read(http: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(http).unwrap();
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).unwrap();
-        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
-        Self(response)
+        let (status, text) = get(http, "/metrics");
+        assert_eq!(status, 200, "{text}");
+        Self(text)
     }
 
     /// The sum of a metric over all label sets that contain `label`, such as `shard="1"`.

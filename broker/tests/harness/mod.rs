@@ -7,11 +7,13 @@ mod broker_process;
 mod connection;
 mod metrics;
 mod records;
+mod small_disk;
 mod stranger;
 mod until;
 
 pub(crate) use broker_process::{BrokerProcess, Refused};
 pub(crate) use connection::{Connection, NewTopicBuilder};
 pub(crate) use records::{batch_of, values_in};
+pub(crate) use small_disk::SmallDisk;
 pub(crate) use stranger::{Stranger, frame, hello, raw_frame};
 pub(crate) use until::until;
