@@ -13,6 +13,7 @@ mod memory;
 mod model;
 mod power_cuts;
 mod reads;
+mod recreated;
 mod rearranging;
 mod rig;
 mod suspects;
