@@ -16,6 +16,8 @@ pub(crate) enum Canary {
     DoubtsForgotten,
     /// A start finds suspects and does not tell the next one.
     SuspectsForgotten,
+    /// A log start is acknowledged before it is flushed.
+    LogStartNotAwaited,
     /// Compaction removes segments although what replaces them was not synced.
     SourcesRemovedBeforeSwap,
     /// Compaction remembers how far it came before it has come there.

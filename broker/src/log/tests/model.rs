@@ -17,6 +17,9 @@ pub(super) enum Fault {
     /// The log says itself that the partition is not what was acknowledged.
     #[error("a partition is suspect: {0}")]
     Suspect(String),
+    /// The log start is below what was acknowledged, or above what was asked for.
+    #[error("the log start is wrong: {0}")]
+    LogStart(String),
     /// The log holds what was never sent, or it cannot be read behind what was acknowledged.
     #[error("the log is wrong: {0}")]
     Wrong(String),
@@ -46,7 +49,7 @@ impl Model {
         let acknowledged = self.acknowledged;
         let start = usize::try_from(log.log_start_offset().get()).unwrap();
         if start < self.log_start || start > self.log_start_asked {
-            return Err(Fault::Wrong(format!(
+            return Err(Fault::LogStart(format!(
                 "{context}: the log starts at {start}; {} was acknowledged and {} asked for",
                 self.log_start, self.log_start_asked
             )));

@@ -2,9 +2,9 @@
 //! `sync` must be there afterwards, once, in order, with its bytes; nothing must be there that was
 //! never sent. The same for the death of the process, where `written` counts too.
 //!
-//! The story behind the two canaries: a broker that acknowledges before the flush, and one that
-//! recycles its journal before the segments are synced, pass every test that does not cut the
-//! power at the right moment. These seeds do.
+//! The story behind the canaries: a broker that acknowledges before the flush, and one that recycles
+//! its journal before the segments are synced, pass every test that does not cut the power at the
+//! right moment. These seeds do. So does one that forgets a log start it acknowledged.
 
 use std::time::Duration;
 
@@ -35,21 +35,32 @@ fn no_death_of_the_process_takes_a_written_record() {
 
 #[test]
 fn a_log_without_flushes_is_caught() {
-    assert_is_caught(Canary::FlushRemoved);
+    assert_is_caught(Canary::FlushRemoved, is_lost);
 }
 
 #[test]
 fn a_log_that_recycles_its_journal_too_early_is_caught() {
-    assert_is_caught(Canary::RecycleBeforeSegmentSync);
+    assert_is_caught(Canary::RecycleBeforeSegmentSync, is_lost);
 }
 
-/// Some seed loses acknowledged records with the planted bug and none without it.
-fn assert_is_caught(canary: Canary) {
-    let lost = |seed: &u64| matches!(run_seed(*seed, Stop::PowerCut), Err(Fault::Lost(_)));
+#[test]
+fn a_log_start_acknowledged_too_early_is_caught() {
+    assert_is_caught(Canary::LogStartNotAwaited, |fault| {
+        matches!(fault, Fault::LogStart(_))
+    });
+}
+
+fn is_lost(fault: &Fault) -> bool {
+    matches!(fault, Fault::Lost(_))
+}
+
+/// Some seed shows the fault with the planted bug, and not without it.
+fn assert_is_caught(canary: Canary, is_caught: impl Fn(&Fault) -> bool) {
+    let shows = |seed: &u64| run_seed(*seed, Stop::PowerCut).is_err_and(|fault| is_caught(&fault));
     plant(Some(canary));
-    let caught = (0..SEEDS).find(lost);
+    let caught = (0..SEEDS).find(shows);
     plant(None);
-    let seed = caught.unwrap_or_else(|| panic!("no seed lost a record to {canary:?}"));
+    let seed = caught.unwrap_or_else(|| panic!("no seed caught {canary:?}"));
     assert_eq!(run_seed(seed, Stop::PowerCut), Ok(()), "without the bug");
 }
 
