@@ -99,7 +99,9 @@ pub(super) async fn run(setup: ShardSetup) {
     }
     let native_options = NativeOptions::from(&*config);
     let start = async {
-        let storage = Storage::real(data_dir).await.map_err(ShardError::Storage)?;
+        let storage = Storage::real(data_dir.clone())
+            .await
+            .map_err(ShardError::Storage)?;
         let metrics = Rc::<ShardMetrics>::default();
         let (found, first) = match role {
             Role::First(first) => {
@@ -129,6 +131,7 @@ pub(super) async fn run(setup: ShardSetup) {
             mesh,
             log,
             pool,
+            data_dir,
             metrics,
             topic_defaults: Arc::new(config.topic_defaults.clone()),
             mailbox_commands: config.partition_mailbox_commands,

@@ -1,4 +1,4 @@
-//! The files of a log, read by who does not run it: the operator's tools.
+//! The files of a log, for who does not run it: the operator's tools.
 //!
 //! Bytes in, what they say out; nothing here touches a disk. `broker/docs/on_disk_format.md` shows
 //! the formats.
@@ -11,6 +11,7 @@ use super::begun_blocks;
 use super::checkpoint;
 use super::index::{OFFSET_ENTRY_BYTES, SegmentIndex, TIME_ENTRY_BYTES};
 use super::journal::format;
+use super::recovery::PartitionStart;
 use super::{Suspect, TopicPartition};
 
 pub use super::journal::format::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES};
@@ -91,6 +92,30 @@ impl Checkpoint {
                 })
                 .collect(),
         })
+    }
+}
+
+impl Checkpoint {
+    /// The same checkpoint in which the partition is no suspect any more and stands at `place`.
+    /// Reads a whole file and returns the new one; the error completes "the checkpoint is …".
+    pub fn accept(
+        bytes: &[u8],
+        id: TopicPartition,
+        place: &PartitionPlace,
+    ) -> Result<Vec<u8>, String> {
+        let mut checkpoint = checkpoint::Checkpoint::decode(bytes)?;
+        checkpoint.suspects.remove(&id);
+        let start = PartitionStart {
+            applied_sequence: place.applied_sequence,
+            segment_base: place.segment_base,
+            position: place.position,
+            next_offset: place.next_offset,
+            log_start: place.log_start,
+            block_crc: place.block_crc,
+            epochs: place.epochs.clone(),
+        };
+        checkpoint.partitions.insert(id, start);
+        Ok(checkpoint.encode())
     }
 }
 

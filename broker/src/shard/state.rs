@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub(crate) struct ShardState {
     image: RefCell<Arc<MetadataImage>>,
     pub(super) log: ShardLog,
     pub(super) pool: BufferPool,
+    data_dir: PathBuf,
     pub(super) metrics: Rc<ShardMetrics>,
     mailbox_commands: usize,
     /// On shard 0 only.
@@ -60,6 +62,7 @@ pub(crate) struct ShardParts {
     pub(crate) mesh: MeshPort<ShardMessage>,
     pub(crate) log: ShardLog,
     pub(crate) pool: BufferPool,
+    pub(crate) data_dir: PathBuf,
     pub(crate) metrics: Rc<ShardMetrics>,
     pub(crate) topic_defaults: Arc<TopicConfig>,
     /// `partition.mailbox.commands`
@@ -87,6 +90,7 @@ impl ShardState {
             image: RefCell::new(Arc::new(MetadataImage::empty(parts.topic_defaults))),
             log: parts.log,
             pool: parts.pool,
+            data_dir: parts.data_dir,
             metrics: parts.metrics,
             mailbox_commands: parts.mailbox_commands,
             controller: OnceCell::new(),
@@ -187,17 +191,18 @@ impl ShardState {
                 async move {
                     let id = owned.id;
                     let slot = match suspect {
-                        Some(reason) => unusable(
-                            &owned,
-                            &format!(
-                                "it does not hold what was acknowledged: {reason}; restore it \
-                                 from a backup, or delete its topic"
-                            ),
-                        ),
-                        None => self
-                            .open(&owned, start)
-                            .await
-                            .unwrap_or_else(|error| unusable(&owned, &error.to_string())),
+                        Some(reason) => {
+                            let reason =
+                                format!("it does not hold what was acknowledged: {reason}");
+                            unusable(&owned, &format!("{reason}; {}", self.mend(&owned)))
+                        }
+                        None => match self.open(&owned, start).await {
+                            Ok(slot) => slot,
+                            Err(error @ LogError::Suspect { .. }) => {
+                                unusable(&owned, &format!("{error}; {}", self.mend(&owned)))
+                            }
+                            Err(error) => unusable(&owned, &error.to_string()),
+                        },
                     };
                     self.partitions.insert(id, slot);
                 }
@@ -205,6 +210,16 @@ impl ShardState {
             .await;
         self.metrics.partitions.set(self.partitions.len() as u64);
         self.image.replace(new);
+    }
+
+    /// What an operator does about a partition that is not what it must be.
+    fn mend(&self, owned: &OwnedPartition) -> String {
+        format!(
+            "restore it from a backup, or delete its topic, or stop the broker and have it serve \
+             what the segments hold: corelog log repair {} --partition {} --accept --apply",
+            self.data_dir.display(),
+            owned.folder()
+        )
     }
 
     async fn open(

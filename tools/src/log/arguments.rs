@@ -16,6 +16,13 @@ pub(crate) enum LogCommand {
     /// something is damaged: each damage is named with its file, its place and the command that mends it. Reads only;
     /// while a broker runs in the folder, the ends of its logs move.
     Verify(VerifyArguments),
+    /// Say what would mend a folder, and do it with --apply.
+    ///
+    /// Writes wrong indexes anew, cuts torn ends, takes damaged segments out of service and keeps their whole batches. No
+    /// byte is deleted: everything that leaves its place goes to `quarantine/` in the data folder. What a broker
+    /// acknowledged is given up only with --accept. Refused while a broker runs in the folder. Exits with 0 when all is
+    /// mended, 1 when something is left to do.
+    Repair(RepairArguments),
 }
 
 #[derive(Debug, Args)]
@@ -32,6 +39,23 @@ pub(crate) struct DumpArguments {
     /// Of each segment, at most so many batches.
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_batches: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairArguments {
+    /// A data folder (Kafka's too, while Kafka is stopped), or the folder of a partition.
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Only this partition, by its folder's name, such as `events-0`. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) partition: Vec<String>,
+    /// Serve a suspect partition with what its segments verifiably hold. What the broker acknowledged beyond that is lost to
+    /// its clients.
+    #[arg(long)]
+    pub(crate) accept: bool,
+    /// Do it. Without this nothing is changed.
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod batch_search;
 mod batch_stream;
 mod dump;
 mod place;
+mod repair;
 mod sequential;
 mod small_file;
 mod verify;
@@ -24,5 +25,6 @@ pub(crate) fn run(command: &LogCommand, format: Format) -> anyhow::Result<ExitCo
     match command {
         LogCommand::Dump(arguments) => dump::run(arguments, format),
         LogCommand::Verify(arguments) => verify::run(arguments, format),
+        LogCommand::Repair(arguments) => repair::run(arguments, format),
     }
 }

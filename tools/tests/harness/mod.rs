@@ -33,6 +33,13 @@ impl BrokerProcess {
         self.child.wait().unwrap();
     }
 
+    /// A clean stop: SIGTERM.
+    pub(crate) fn terminate(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
     /// Starts it again on the same folder and port, and waits until it serves.
     pub(crate) fn start_again(&mut self) {
         let (child, address) = spawn(&self.data_dir, self.address);

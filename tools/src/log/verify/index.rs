@@ -13,7 +13,7 @@ use crate::log::batch_stream::Batch;
 use crate::log::small_file::{LARGEST_INDEX, read_bounded};
 
 /// Both indexes of one segment.
-pub(super) struct IndexCheck {
+pub(crate) struct IndexCheck {
     base_offset: Offset,
     offsets: Peekable<IntoIter<OffsetEntry>>,
     times: Peekable<IntoIter<TimeEntry>>,
@@ -28,7 +28,7 @@ pub(super) struct IndexCheck {
 
 impl IndexCheck {
     /// Reads the index files of a segment. One that is not there is made when it is needed.
-    pub(super) fn load(
+    pub(crate) fn load(
         segment: &Path,
         base_offset: Offset,
         mend: &str,
@@ -131,7 +131,7 @@ impl IndexCheck {
     }
 
     /// A batch goes by.
-    pub(super) fn observe(&mut self, batch: &Batch, findings: &mut Findings) {
+    pub(crate) fn observe(&mut self, batch: &Batch, findings: &mut Findings) {
         while let Some(entry) = self
             .offsets
             .next_if(|entry| u64::from(entry.position) < batch.end())
@@ -185,7 +185,7 @@ impl IndexCheck {
     }
 
     /// The segment has ended at `end`.
-    pub(super) fn finish(mut self, end: u64, findings: &mut Findings) {
+    pub(crate) fn finish(mut self, end: u64, findings: &mut Findings) {
         if let Some(entry) = self.offsets.next() {
             self.tell(0, findings, |it| {
                 let what = format!(

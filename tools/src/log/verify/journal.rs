@@ -89,6 +89,16 @@ pub(super) fn check(
     found
 }
 
+/// Whether a start would find something in the journals that is not in the segments.
+pub(crate) fn has_uncovered_groups(folder: &Path, files: &[PathBuf]) -> bool {
+    let mut findings = Findings::default();
+    let found = check(folder, files, &mut findings, &Progress::new(0));
+    found.shards.values().any(|shard| {
+        let mut groups = shard.groups.iter();
+        shard.flushed > shard.covered || groups.any(|group| group.sequence > shard.covered)
+    })
+}
+
 fn read_checkpoint(path: &Path) -> Result<Checkpoint, String> {
     match read_bounded(path, LARGEST_CHECKPOINT) {
         Ok(bytes) => Checkpoint::decode(&bytes),

@@ -1,8 +1,8 @@
 //! `corelog log verify`.
 
 pub(crate) mod finding;
-mod index;
-mod journal;
+pub(crate) mod index;
+pub(crate) mod journal;
 mod partition;
 mod progress;
 
