@@ -189,13 +189,13 @@ fn a_suspect_partition_is_accepted_by_the_command_that_the_broker_names() {
     broker.run(&["topic", "create", "events", "--partitions", "1"]);
     produce(&broker, 0..100);
     broker.terminate();
-    broker.start_again();
+    broker = BrokerProcess::start(folder.path());
     assert_eq!(consumed(&broker).len(), 100);
     produce(&broker, 100..150);
     produce(&broker, 150..200);
     broker.kill();
     damage_first_group(folder.path());
-    broker.start_again();
+    broker = BrokerProcess::start(folder.path());
     let refused = broker.output(&["consume", "events", "--exit-at-end"]);
     assert!(!refused.status.success());
     broker.terminate();
@@ -218,13 +218,13 @@ fn a_suspect_partition_is_accepted_by_the_command_that_the_broker_names() {
     let (code, said) = repair(&path, &options);
     assert_eq!(code, 0, "{said}");
 
-    broker.start_again();
+    broker = BrokerProcess::start(folder.path());
     let lines = consumed(&broker);
     let expected: Vec<String> = (0..100).map(|n| format!("line {n}")).collect();
     assert_eq!(lines[..100], expected, "what the segments held");
     produce(&broker, 500..510);
     broker.kill();
-    broker.start_again();
+    broker = BrokerProcess::start(folder.path());
     let lines = consumed(&broker);
     assert_eq!(lines.last().unwrap(), "line 509", "it goes on, and lasts");
 }
