@@ -207,6 +207,8 @@ pub struct JournalEntry {
     pub base_offset: Offset,
     /// The log end with it.
     pub next_offset: Offset,
+    /// The log start when it was written.
+    pub log_start: Offset,
     /// CRC-32C of an extent's bytes.
     pub data_crc: u32,
 }
@@ -222,6 +224,7 @@ impl From<format::EntryHeader> for JournalEntry {
             length: header.length,
             base_offset: header.base_offset,
             next_offset: header.next_offset,
+            log_start: header.log_start,
             data_crc: header.data_crc,
         }
     }

@@ -56,6 +56,7 @@ struct EntryLine {
     length: u32,
     base_offset: i64,
     next_offset: i64,
+    log_start: i64,
     data_crc: u32,
 }
 
@@ -71,6 +72,7 @@ impl EntryLine {
             length: entry.length,
             base_offset: entry.base_offset.get(),
             next_offset: entry.next_offset.get(),
+            log_start: entry.log_start.get(),
             data_crc: entry.data_crc,
         }
     }
@@ -81,7 +83,7 @@ impl Display for EntryLine {
         write!(
             f,
             "| {} partition: {}-{} leaderEpoch: {} segment: {} position: {} length: {} baseOffset: {} \
-             nextOffset: {} dataCrc: {:#010x}",
+             nextOffset: {} logStart: {} dataCrc: {:#010x}",
             self.entry,
             self.topic_id,
             self.partition,
@@ -91,6 +93,7 @@ impl Display for EntryLine {
             self.length,
             self.base_offset,
             self.next_offset,
+            self.log_start,
             self.data_crc
         )
     }
