@@ -57,6 +57,7 @@ impl Broker {
             mesh,
             log: log.clone(),
             pool: pool.clone(),
+            data_dir: std::path::PathBuf::from("simulated"),
             metrics: Rc::clone(&metrics),
             topic_defaults: Arc::new(TopicConfig::default()),
             mailbox_commands: 4,
