@@ -138,12 +138,12 @@ pub(super) struct Opened {
 }
 
 impl State {
-    /// `segment.ms` has passed since the first append to the active segment.
+    /// `segment.ms` has passed since the active segment was begun.
     pub(super) fn active_is_too_old(&self) -> bool {
         let (active, config) = (self.active(), &self.config);
         let largest = active.largest_age(config.segment_age, config.segment_jitter);
-        active.first_append_ms.get().is_some_and(|first| {
-            let age = unix_millis().saturating_sub(first);
+        active.begun_ms().is_some_and(|begun| {
+            let age = unix_millis().saturating_sub(begun);
             Duration::from_millis(u64::try_from(age).unwrap_or(0)) >= largest
         })
     }

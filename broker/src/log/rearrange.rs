@@ -97,9 +97,15 @@ impl PartitionLog {
         Ok(state.log_start)
     }
 
-    /// Closes the active segment if `segment.ms` has passed since its first append and nothing is
-    /// being appended. Says whether it did.
-    pub fn roll_if_due(&self) -> bool {
+    /// Closes the active segment if `segment.ms` has passed since it was begun and nothing is being
+    /// appended. Says whether it did.
+    pub async fn roll_if_due(&self) -> bool {
+        let active = self.active_segment();
+        if active.has_unknown_age()
+            && let Some(shared) = self.shared()
+        {
+            active.first_timestamp(&shared.storage).await;
+        }
         let is_due = self.state.borrow().active_is_too_old();
         is_due && self.roll_idle()
     }

@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_protocol::Offset;
+use corelog_protocol::record::BatchHeader;
+use zerocopy::FromBytes;
 
 use super::batch_scan::{Source, WalkFrom, walk};
 use super::index::SegmentIndex;
@@ -52,7 +54,7 @@ pub(crate) struct Segment {
     /// How much of `segment.jitter.ms` this segment is closed earlier, in 1/2^32.
     jitter: u32,
     /// The largest timestamp of its first batch, once someone looked.
-    pub(crate) first_timestamp: Cell<Option<i64>>,
+    first_timestamp: Cell<Option<i64>>,
     /// No more appends.
     sealed: Cell<bool>,
     /// It left its log: no file is opened or created under its name any more.
@@ -278,6 +280,32 @@ impl Segment {
             self.unsynced.set(true);
         }
         Ok(())
+    }
+
+    /// The largest timestamp of the first batch, which lies in the file; read once.
+    pub(crate) async fn first_timestamp(&self, storage: &Storage) -> Option<i64> {
+        if let Some(known) = self.first_timestamp.get() {
+            return Some(known);
+        }
+        let file = self.file(storage).await.ok()?;
+        let bytes = file.read_at(0, size_of::<BatchHeader>()).await.ok()?;
+        // Not the base timestamp: compaction may have put the delete horizon there.
+        let header = BatchHeader::ref_from_bytes(&bytes).ok()?;
+        let timestamp = header.max_timestamp.get();
+        self.first_timestamp.set(Some(timestamp));
+        Some(timestamp)
+    }
+
+    /// When the segment was begun, as far as that is known, in wall-clock milliseconds: of one found
+    /// on disk its first record's time, once that was read.
+    pub(crate) fn begun_ms(&self) -> Option<i64> {
+        let first = self.first_timestamp.get().filter(|first| *first >= 0);
+        first.or(self.first_append_ms.get())
+    }
+
+    /// Batches lay in it when it was found on disk, and none of their times was read yet.
+    pub(crate) fn has_unknown_age(&self) -> bool {
+        self.found_size.get() > 0 && self.first_timestamp.get().is_none()
     }
 
     /// Batches were appended since the segment was opened.

@@ -12,7 +12,7 @@ impl Partition {
     pub(crate) async fn enforce_retention(&self) -> Result<bool, Refusal> {
         let shared = &self.shared;
         let log = &shared.log;
-        log.roll_if_due();
+        log.roll_if_due().await;
         let segments = log.segments();
         let marks = self.marks();
         let extent = LogExtent {

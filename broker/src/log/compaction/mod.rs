@@ -35,8 +35,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::rc::Rc;
 
 use corelog_protocol::Offset;
-use corelog_protocol::record::{BATCH_HEADER_BYTES, BatchHeader};
-use zerocopy::FromBytes;
+use corelog_protocol::record::BATCH_HEADER_BYTES;
 
 use super::partition_log::PartitionLog;
 use super::segment::Segment;
@@ -398,16 +397,5 @@ async fn oldest_dirty(shared: &Shared, candidate: &Candidate) -> Option<i64> {
     let dirty = |it: &ClosedSegment| it.end > candidate.first_dirty;
     let first = candidate.closed.iter().position(dirty)?;
     let segment = &candidate.segments[first];
-    if let Some(known) = segment.first_timestamp.get() {
-        return Some(known);
-    }
-    let file = segment.file(&shared.storage).await.ok()?;
-    let bytes = file.read_at(0, size_of::<BatchHeader>()).await.ok()?;
-    // Not the base timestamp: compaction may have put the delete horizon there.
-    let timestamp = BatchHeader::ref_from_bytes(&bytes)
-        .ok()?
-        .max_timestamp
-        .get();
-    segment.first_timestamp.set(Some(timestamp));
-    Some(timestamp)
+    segment.first_timestamp(&shared.storage).await
 }

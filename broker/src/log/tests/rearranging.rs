@@ -198,7 +198,7 @@ fn a_segment_is_closed_when_its_time_is_up() {
     simulator.run(async {
         let (_rig, log) = rig(&disk).await;
         append(&log, 1).await;
-        assert!(!log.roll_if_due());
+        assert!(!log.roll_if_due().await);
         let hour = Duration::from_secs(3600);
         let config = |jitter| LogConfig {
             segment_age: hour,
@@ -207,13 +207,31 @@ fn a_segment_is_closed_when_its_time_is_up() {
         };
         log.set_config(config(Duration::ZERO));
         sleep(hour - Duration::from_secs(1)).await;
-        assert!(!log.roll_if_due());
+        assert!(!log.roll_if_due().await);
         sleep(Duration::from_secs(2)).await;
-        assert!(log.roll_if_due());
+        assert!(log.roll_if_due().await);
         append(&log, 1).await;
         log.set_config(config(hour));
-        assert!(!log.roll_if_due(), "never before half the time");
+        assert!(!log.roll_if_due().await, "never before half the time");
         assert_eq!(log.segments().len(), 2);
+    });
+}
+
+/// The batches of [`append`] are stamped 1 ms after 1970.
+#[test]
+fn the_age_of_a_segment_counts_from_its_first_record_after_a_restart() {
+    let mut simulator = Simulator::new(6);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (rig, log) = rig(&disk).await;
+        append(&log, 1).await;
+        assert!(!log.roll_if_due().await);
+        rig.shard.close().await.unwrap();
+    });
+    simulator.run(async {
+        let (_rig, log) = rig(&disk).await;
+        assert!(log.roll_if_due().await);
+        assert!(!log.roll_if_due().await);
     });
 }
 

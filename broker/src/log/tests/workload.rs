@@ -162,7 +162,7 @@ async fn rearrange(log: &PartitionLog, model: &RefCell<Model>, random: &mut StdR
             log.roll_idle();
         }
         1 => {
-            log.roll_if_due();
+            log.roll_if_due().await;
         }
         2 => {
             let to = random.random_range(start..=end);
