@@ -21,6 +21,8 @@ use super::shard_log::Shared;
 use super::{LogConfig, LogError, TopicPartition};
 use crate::runtime::{BLOCK, File, OpenMode, Storage};
 
+/// Put behind the name of a segment that was set aside.
+const SET_ASIDE_SUFFIX: &str = "set-aside";
 /// What reading a folder needs at a time.
 const MEMORY_BYTES: usize = 4 << 20;
 /// Offsets in Kafka's indexes are relative to the segment's, and 32-bit.
@@ -55,9 +57,6 @@ pub(super) async fn adopt(
     let Some(&log_start) = files.keys().next() else {
         return Ok(None);
     };
-    if origin == Origin::Unacknowledged && log_start > Offset::ZERO {
-        return Ok(None); // a crash took the beginning, so the rest goes too
-    }
     let _charge = shared.charge(MEMORY_BYTES).await;
     let adoption = Adoption {
         storage,
@@ -66,6 +65,11 @@ pub(super) async fn adopt(
         index_interval_bytes: config.index_interval_bytes,
         origin,
     };
+    if origin == Origin::Unacknowledged && log_start > Offset::ZERO {
+        // A crash took the beginning, so the rest goes too.
+        adoption.set_aside(files.keys()).await?;
+        return Ok(None);
+    }
     let found = adoption.read(&files).await?;
     let start = adoption.settle(&files, found, log_start).await?;
     tracing::info!(
@@ -223,15 +227,8 @@ impl Adoption<'_> {
         found: Found,
         log_start: Offset,
     ) -> Result<PartitionStart, LogError> {
-        for base in files
-            .keys()
-            .filter(|base| !found.segments.contains_key(base))
-        {
-            let path = self.path(*base);
-            tracing::warn!(path = %path.display(), "removed: it was never acknowledged");
-            let removed = self.storage.remove_file(&path).await;
-            removed.map_err(LogError::io("remove", &path))?;
-        }
+        let is_left = |base: &&Offset| !found.segments.contains_key(base);
+        self.set_aside(files.keys().filter(is_left)).await?;
         let (active, position) = found
             .segments
             .last_key_value()
@@ -256,6 +253,23 @@ impl Adoption<'_> {
             block_crc: self.begun_block_crc(active, position).await?,
             epochs: found.epochs,
         })
+    }
+
+    /// Takes segments out of the log and keeps their bytes: that nothing durable speaks of them may also
+    /// mean that somebody brought back an old journal folder.
+    async fn set_aside(&self, bases: impl Iterator<Item = &Offset>) -> Result<(), LogError> {
+        for &base in bases {
+            let path = self.path(base);
+            let aside = path.with_extension(format!("log.{SET_ASIDE_SUFFIX}"));
+            tracing::warn!(
+                path = %aside.display(),
+                "set aside a segment that no checkpoint and no journal speaks of"
+            );
+            let renamed = self.storage.rename(&path, &aside).await;
+            renamed.map_err(LogError::io("rename", &path))?;
+        }
+        let synced = self.storage.sync_dir(self.folder).await;
+        synced.map_err(LogError::io("sync", self.folder))
     }
 
     async fn cut_and_sync(&self, base: Offset, length: u64, whole: u64) -> Result<(), LogError> {

@@ -270,7 +270,7 @@ fn a_folder_of_another_topic_is_refused_until_its_metadata_is_removed() {
 /// simulated one left the second segment and not the first: the log began at its offset 14, although
 /// nobody had moved the log start.
 #[test]
-fn what_was_never_acknowledged_goes_when_its_beginning_is_missing() {
+fn what_was_never_acknowledged_is_set_aside_when_its_beginning_is_missing() {
     let mut simulator = Simulator::new(6);
     let disk = two_foreign_segments(&mut simulator);
     let ours = format!("version: 0\ntopic_id: {}", partition(0).topic_id);
@@ -286,6 +286,8 @@ fn what_was_never_acknowledged_goes_when_its_beginning_is_missing() {
     });
     for base in [1000, 2000] {
         assert_eq!(disk.contents(&segment(base)), None);
+        let aside = segment(base).with_extension("log.set-aside");
+        assert!(disk.contents(&aside).is_some(), "its bytes are kept");
     }
 }
 
