@@ -6,14 +6,18 @@
 //! large batches over many partitions; the broker dies at a random moment; the next one must hold
 //! every acknowledged record at the offset that was promised, and nothing that was never sent.
 //!
+//! A second story: segments that are closed and deleted all the time, by size, by age and on demand.
+//! Nothing above the log's start may be lost, nothing deleted come back, and the start never move
+//! back.
+//!
 //! `CORELOG_TEST_KILL_ROUNDS` says how many rounds; `kill_loop.sh` runs many on a release build.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use corelog_client::{
-    Admin, ClientConfig, Consumer, NewTopic, Offset, PartitionIndex, Producer, ProducerRecord,
-    SeekTo, TopicPartition,
+    Admin, ClientConfig, Consumer, DeleteUntil, NewTopic, Offset, PartitionIndex, Producer,
+    ProducerRecord, SeekTo, TopicPartition,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -25,6 +29,8 @@ const TOPIC: &str = "killed";
 const PARTITIONS: i32 = 6;
 /// Deliveries that a round keeps waiting for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// One wait for records.
+const POLL: Duration = Duration::from_millis(500);
 
 fn rounds() -> u64 {
     let asked = std::env::var("CORELOG_TEST_KILL_ROUNDS")
@@ -35,12 +41,57 @@ fn rounds() -> u64 {
 
 #[test]
 fn kill_9_under_load_loses_no_record_acknowledged_at_sync() {
-    kill_again_and_again("sync", 0x5eed_0001);
+    kill_again_and_again(&keeping("sync"), 0x5eed_0001);
 }
 
 #[test]
 fn kill_9_under_load_loses_no_record_acknowledged_at_written() {
-    kill_again_and_again("written", 0x5eed_0002);
+    kill_again_and_again(&keeping("written"), 0x5eed_0002);
+}
+
+#[test]
+fn kill_9_while_segments_are_closed_and_deleted_loses_nothing_above_the_log_start() {
+    let deleting = Mode {
+        name: "deleting",
+        // As small as the largest record of the load allows.
+        topic: &[
+            ("segment.bytes", "262144"),
+            ("max.message.bytes", "262144"),
+            ("segment.ms", "40"),
+            ("segment.jitter.ms", "20"),
+            ("retention.bytes", "1048576"),
+            ("retention.ms", "2000"),
+            ("file.delete.delay.ms", "0"),
+        ],
+        settings: "
+            journal.file.bytes = '4 MiB'
+            journal.files = 2
+            log.retention.check.interval.ms = 10
+        ",
+        deletes: true,
+    };
+    kill_again_and_again(&deleting, 0x5eed_0003);
+}
+
+/// How the broker and the topic are set up.
+struct Mode {
+    name: &'static str,
+    topic: &'static [(&'static str, &'static str)],
+    settings: &'static str,
+    /// Records go: by retention, and by DeleteRecords beside the load.
+    deletes: bool,
+}
+
+fn keeping(durability: &'static str) -> Mode {
+    Mode {
+        name: durability,
+        topic: match durability {
+            "written" => &[("durability", "written"), ("segment.bytes", "2097152")],
+            _ => &[("durability", "sync"), ("segment.bytes", "2097152")],
+        },
+        settings: "",
+        deletes: false,
+    }
 }
 
 /// What one partition must hold.
@@ -50,9 +101,11 @@ struct Expected {
     acknowledged: BTreeMap<i64, u64>,
     /// Everything below was read and found right in an earlier round.
     verified: i64,
+    /// The log starts here or further on: it was seen, or promised, to.
+    log_start: i64,
 }
 
-fn kill_again_and_again(durability: &str, seed: u64) {
+fn kill_again_and_again(mode: &Mode, seed: u64) {
     println!("seed {seed:#x}");
     let mut random = StdRng::seed_from_u64(seed);
     let folder = TempDir::new().unwrap();
@@ -65,7 +118,7 @@ fn kill_again_and_again(durability: &str, seed: u64) {
     let mut next_value = 0;
     for round in 0..rounds() {
         let cores = random.random_range(1..=2);
-        let broker = BrokerProcess::start(folder.path(), cores);
+        let broker = BrokerProcess::start_with(folder.path(), cores, mode.settings);
         let config = ClientConfig::new().set("bootstrap.servers", broker.native().to_string());
         let batch_size = if random.random_bool(0.5) {
             "4096"
@@ -81,17 +134,18 @@ fn kill_again_and_again(durability: &str, seed: u64) {
             .set("request.timeout.ms", "2000")
             .set("delivery.timeout.ms", "3000")
             .set("max.block.ms", "3000");
-        let context = format!("{durability}, seed {seed:#x}, round {round}");
+        let context = format!("{}, seed {seed:#x}, round {round}", mode.name);
         runtime.block_on(async {
             if round == 0 {
                 let topic = NewTopic {
                     name: TOPIC.to_owned(),
                     partitions: Some(PARTITIONS),
                     replication_factor: None,
-                    configs: vec![
-                        ("durability".to_owned(), durability.to_owned()),
-                        ("segment.bytes".to_owned(), "2097152".to_owned()),
-                    ],
+                    configs: mode
+                        .topic
+                        .iter()
+                        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                        .collect(),
                 };
                 let admin = Admin::new(&config).await.unwrap();
                 admin
@@ -101,10 +155,13 @@ fn kill_again_and_again(durability: &str, seed: u64) {
                     .remove(0)
                     .unwrap();
             }
-            verify(&config, &mut expected, &context).await;
+            verify(&config, &mut expected, mode, &context).await;
         });
         let life = Duration::from_millis(random.random_range(50..700));
         let mut load = runtime.spawn(load(producer_config, random.random(), next_value));
+        let deleting = mode
+            .deletes
+            .then(|| runtime.spawn(delete_now_and_then(config.clone(), random.random())));
         let ended = runtime.block_on(async { tokio::time::timeout(life, &mut load).await });
         assert!(
             ended.is_err(),
@@ -112,6 +169,13 @@ fn kill_again_and_again(durability: &str, seed: u64) {
         );
         broker.kill();
         let (acknowledged, sent) = runtime.block_on(load).unwrap();
+        for (partition, start) in deleting
+            .map(|deleting| runtime.block_on(deleting).unwrap())
+            .unwrap_or_default()
+        {
+            let partition = &mut expected[usize::try_from(partition).unwrap()];
+            partition.log_start = partition.log_start.max(start);
+        }
         next_value += sent;
         for (partition, offset, value) in acknowledged {
             let partition = &mut expected[usize::try_from(partition).unwrap()];
@@ -122,7 +186,7 @@ fn kill_again_and_again(durability: &str, seed: u64) {
             );
         }
     }
-    let broker = BrokerProcess::start(folder.path(), 2);
+    let broker = BrokerProcess::start_with(folder.path(), 2, mode.settings);
     let config = ClientConfig::new().set("bootstrap.servers", broker.native().to_string());
     for partition in &mut expected {
         partition.verified = 0;
@@ -130,8 +194,15 @@ fn kill_again_and_again(durability: &str, seed: u64) {
     runtime.block_on(verify(
         &config,
         &mut expected,
-        &format!("{durability}, at the end"),
+        mode,
+        &format!("{}, at the end", mode.name),
     ));
+    if mode.deletes {
+        assert!(
+            expected.iter().all(|partition| partition.log_start > 0),
+            "nothing was deleted"
+        );
+    }
     assert!(
         expected
             .iter()
@@ -180,6 +251,44 @@ async fn load(config: ClientConfig, seed: u64, first_value: u64) -> (Vec<(i32, i
     (acknowledged, value - first_value)
 }
 
+/// Deletes records until the broker is gone; returns where it was told that which log starts.
+async fn delete_now_and_then(config: ClientConfig, seed: u64) -> Vec<(i32, i64)> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let config = config
+        .set("request.timeout.ms", "1000")
+        .set("default.api.timeout.ms", "1000");
+    let mut starts = Vec::new();
+    let (Ok(admin), Ok(consumer)) = (Admin::new(&config).await, Consumer::new(&config).await)
+    else {
+        return starts;
+    };
+    loop {
+        let index = random.random_range(0..PARTITIONS);
+        let partition = TopicPartition::new(TOPIC, PartitionIndex::new(index));
+        let one = std::slice::from_ref(&partition);
+        let (Ok(begins), Ok(ends)) = (
+            consumer.beginning_offsets(one).await,
+            consumer.end_offsets(one).await,
+        ) else {
+            return starts;
+        };
+        let (start, end) = (begins[&partition].get(), ends[&partition].get());
+        let until = match random.random_bool(0.1) {
+            true => DeleteUntil::HighWatermark,
+            false => {
+                let least = start.min(end);
+                let offset = random.random_range(least..=least + (end - least) / 4);
+                DeleteUntil::Offset(Offset::new(offset))
+            }
+        };
+        let mut deleted = admin.delete_records(&[(partition.clone(), until)]).await;
+        match deleted.remove(&partition) {
+            Some(Ok(start)) => starts.push((index, start.get())),
+            _ => return starts,
+        }
+    }
+}
+
 /// A record's value: its number, then bytes that follow from it.
 fn value_bytes(value: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
@@ -188,8 +297,9 @@ fn value_bytes(value: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-async fn verify(config: &ClientConfig, expected: &mut [Expected], context: &str) {
-    let mut consumer = Consumer::new(config).await.unwrap();
+async fn verify(config: &ClientConfig, expected: &mut [Expected], mode: &Mode, context: &str) {
+    let config = config.clone().set("auto.offset.reset", "earliest");
+    let mut consumer = Consumer::new(&config).await.unwrap();
     for (index, expected) in (0..).zip(expected.iter_mut()) {
         let partition = TopicPartition::new(TOPIC, PartitionIndex::new(index));
         let ends = consumer
@@ -205,6 +315,22 @@ async fn verify(config: &ClientConfig, expected: &mut [Expected], context: &str)
             end >= promised,
             "{context}, partition {index}: {promised} promised, {end} there"
         );
+        let begins = consumer
+            .beginning_offsets(std::slice::from_ref(&partition))
+            .await
+            .unwrap();
+        let begin = begins[&partition].get();
+        assert!(
+            begin >= expected.log_start,
+            "{context}, partition {index}: the log started at {}, now at {begin}",
+            expected.log_start
+        );
+        assert!(
+            mode.deletes || begin == 0,
+            "{context}, partition {index}: nothing asked for a start at {begin}"
+        );
+        expected.log_start = begin;
+        expected.verified = expected.verified.max(begin);
         consumer
             .assign(std::slice::from_ref(&partition))
             .await
@@ -216,8 +342,29 @@ async fn verify(config: &ClientConfig, expected: &mut [Expected], context: &str)
             .unwrap();
         let mut next = expected.verified;
         while next < end {
-            for record in consumer.poll(PATIENCE).await.unwrap() {
+            let records = consumer.poll(POLL).await.unwrap();
+            if mode.deletes && records.is_empty() {
+                // Retention goes on while this reads, and may have left nothing to read.
+                let begins = consumer
+                    .beginning_offsets(std::slice::from_ref(&partition))
+                    .await
+                    .unwrap();
+                next = next.max(begins[&partition].get());
+            }
+            for record in records {
                 let offset = record.offset.get();
+                if mode.deletes && offset > next {
+                    // Retention goes on while this reads; the start tells whether it was that.
+                    let begins = consumer
+                        .beginning_offsets(std::slice::from_ref(&partition))
+                        .await
+                        .unwrap();
+                    assert!(
+                        begins[&partition].get() >= offset,
+                        "{context}, partition {index}: a gap from {next} to {offset}"
+                    );
+                    next = offset;
+                }
                 assert_eq!(offset, next, "{context}, partition {index}: a gap");
                 let bytes = record.value.expect("every record has a value");
                 let value = u64::from_le_bytes(bytes[..8].try_into().unwrap());

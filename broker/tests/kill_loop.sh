@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Kills a release-built broker under load, ROUNDS times at each durability level (default 200).
+# Kills a release-built broker under load, ROUNDS times in each mode (default 200): at two durability
+# levels, and while segments are closed and deleted all the time.
 # usage: kill_loop.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
