@@ -62,6 +62,10 @@ impl Acknowledged {
             return Ok(());
         }
         let message = answer.error_message.unwrap_or_default();
+        if answer.error == ErrorCode::RequestTimedOut {
+            // Appended a moment before the disk was full: it becomes durable when there is room.
+            return Err(message);
+        }
         assert_eq!(answer.error, ErrorCode::KafkaStorageError, "{message}");
         assert!(message.contains("no space left"), "{message}");
         Err(message)
