@@ -1,5 +1,7 @@
 //! What the tests believe a partition holds.
 
+use std::ops::Range;
+
 use corelog_protocol::record::split_batches;
 use corelog_protocol::{Durability, Offset};
 
@@ -25,17 +27,22 @@ pub(super) enum Fault {
     Wrong(String),
 }
 
-/// A partition's records as they were sent, by offset, and how many were acknowledged at the
-/// partition's own level.
+/// A partition's records as they were sent, by offset, and how many of them must be there whatever
+/// happens.
 #[derive(Clone, Default)]
 pub(super) struct Model {
     pub(super) sent: Vec<Vec<u8>>,
+    /// The key of each record, where the partition is compacted: a record may be gone when a later one
+    /// has its key.
+    pub(super) keys: Option<Vec<u8>>,
     pub(super) acknowledged: usize,
     /// The log start that was acknowledged, and the highest that was asked for.
     pub(super) log_start: usize,
     pub(super) log_start_asked: usize,
     /// Where a cut that is under way would end the log.
     pub(super) cutting_to: Option<usize>,
+    /// How often the log was cut.
+    pub(super) cuts: usize,
 }
 
 impl Model {
@@ -66,7 +73,7 @@ impl Model {
                 "{context}: {end} records where {sent} were sent"
             )));
         }
-        self.sent.truncate(end);
+        self.truncate(end);
         let mut at = start;
         while at < end {
             at = self.check_from(at, log).await.map_err(|(at, problem)| {
@@ -89,44 +96,75 @@ impl Model {
 
     /// The log was cut to end here.
     pub(super) fn cut(&mut self, end: usize) {
-        self.sent.truncate(end);
+        self.truncate(end);
         self.acknowledged = self.acknowledged.min(end);
         self.cutting_to = None;
+        self.cuts += 1;
+    }
+
+    fn truncate(&mut self, end: usize) {
+        self.sent.truncate(end);
+        if let Some(keys) = &mut self.keys {
+            keys.truncate(end);
+        }
     }
 
     /// Compares what one read from the record `at` on gives, and returns the record behind it.
-    async fn check_from(
-        &self,
-        mut at: usize,
-        log: &PartitionLog,
-    ) -> Result<usize, (usize, String)> {
+    async fn check_from(&self, at: usize, log: &PartitionLog) -> Result<usize, (usize, String)> {
         let from = Offset::new(i64::try_from(at).unwrap());
         let read = log.read(from, log.log_end_offset(), 64 << 10).await;
         let read = read.map_err(|error| (at, error.to_string()))?;
         if read.is_empty() {
             return Err((at, "there is nothing to read".to_owned()));
         }
-        let bytes = read.to_bytes();
-        for batch in split_batches(&bytes) {
-            let batch = batch.map_err(|error| (at, error.to_string()))?;
+        self.compare(at, &read.to_bytes())
+    }
+
+    /// Compares what a read from the record `at` on gave, and returns the record behind it. The first
+    /// batch comes whole, with what is in it before that record.
+    pub(super) fn compare(&self, at: usize, bytes: &[u8]) -> Result<usize, (usize, String)> {
+        let mut next = at;
+        for (number, batch) in split_batches(bytes).enumerate() {
+            let batch = batch.map_err(|error| (next, error.to_string()))?;
             batch
                 .verify_crc()
-                .map_err(|error| (at, error.to_string()))?;
+                .map_err(|error| (next, error.to_string()))?;
             let base = usize::try_from(batch.base_offset().get()).unwrap();
-            // The log may start inside a batch; the batch comes whole.
-            let is_first = at == self.log_start && base <= at;
-            if batch.partition_leader_epoch() != Some(EPOCH) || (base != at && !is_first) {
-                return Err((at, format!("{batch:?}")));
+            if batch.partition_leader_epoch() != Some(EPOCH) || (base < next && number > 0) {
+                return Err((next, format!("{batch:?}")));
             }
-            at = base;
+            if base < next {
+                next = base;
+            }
             let mut scratch = Vec::new();
             for record in batch.records(&mut scratch, 1 << 20).unwrap() {
-                if record.unwrap().value != Some(&self.sent[at][..]) {
-                    return Err((at, "other bytes than were sent".to_owned()));
+                let record = record.unwrap();
+                let offset = usize::try_from(record.offset.get()).unwrap();
+                self.check_gone(next.max(at)..offset)?;
+                let key = self.keys.as_ref().map(|keys| &keys[offset..=offset]);
+                if record.value != Some(&self.sent[offset][..]) || record.key != key {
+                    return Err((offset, "other bytes than were sent".to_owned()));
                 }
-                at += 1;
+                next = offset + 1;
+            }
+            let end = usize::try_from(batch.next_offset().get()).unwrap();
+            self.check_gone(next.max(at)..end)?;
+            next = end;
+        }
+        Ok(next)
+    }
+
+    /// Records are gone only where a later one has their key.
+    fn check_gone(&self, gone: Range<usize>) -> Result<(), (usize, String)> {
+        for offset in gone {
+            let later = self
+                .keys
+                .as_ref()
+                .map(|keys| (keys[offset], &keys[offset + 1..]));
+            if !later.is_some_and(|(key, later)| later.contains(&key)) {
+                return Err((offset, "it is not there".to_owned()));
             }
         }
-        Ok(at)
+        Ok(())
     }
 }

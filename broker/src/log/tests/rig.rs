@@ -146,10 +146,16 @@ pub(super) fn storage(simulator: &Simulator) -> Storage {
 
 /// A batch with these record values, stamped with the given time.
 pub(super) fn batch(values: &[Vec<u8>], timestamp: i64) -> Bytes {
+    keyed_batch(values, None, timestamp)
+}
+
+/// As [`batch`], with a key of one byte for each record.
+pub(super) fn keyed_batch(values: &[Vec<u8>], keys: Option<&[u8]>, timestamp: i64) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None, 1024);
-    for value in values {
+    for (index, value) in values.iter().enumerate() {
+        let key = keys.map(|keys| &keys[index..=index]);
         builder
-            .append(Timestamp::new(timestamp), None, Some(value), &[])
+            .append(Timestamp::new(timestamp), key, Some(value), &[])
             .unwrap();
     }
     builder.finish(None)

@@ -1,4 +1,5 @@
-//! Appends from several tasks to several partitions, as a seed decides, until the machine stops.
+//! Appends, reads, moves of the log start, cuts and compactions, from several tasks on several
+//! partitions, as a seed decides, until the machine stops.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,8 +11,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::model::{Fault, Model};
-use super::rig::{EPOCH, Rig, batch, small_options, start_any};
-use crate::log::{LogConfig, LogOptions, PartitionLog};
+use super::rig::{EPOCH, Rig, keyed_batch, small_options, start_any};
+use crate::log::{CompactionConfig, LogConfig, LogOptions, PartitionLog};
 pub(super) use crate::runtime::sim::seeds;
 use crate::runtime::{Storage, sleep, spawn};
 
@@ -22,8 +23,19 @@ pub(super) enum Stop {
     Kill,
 }
 
+impl Stop {
+    /// What must be there afterwards is what has reached this level, whatever the topic's own is.
+    fn survived_by(self) -> Durability {
+        match self {
+            Stop::PowerCut => Durability::Sync,
+            Stop::Kill => Durability::Written,
+        }
+    }
+}
+
 /// What a seed decides before anything runs.
 pub(super) struct Plan {
+    stop: Stop,
     pub(super) configs: Vec<LogConfig>,
     pub(super) options: LogOptions,
     pub(super) rounds: usize,
@@ -35,37 +47,49 @@ pub(super) struct Plan {
 }
 
 pub(super) fn new_models(plan: &Plan) -> Vec<Rc<RefCell<Model>>> {
-    plan.configs
-        .iter()
-        .map(|_| Rc::new(RefCell::new(Model::default())))
-        .collect()
+    let model = |config: &LogConfig| Model {
+        keys: config.compaction.as_ref().map(|_| Vec::new()),
+        ..Model::default()
+    };
+    let models = plan.configs.iter().map(model);
+    models.map(|model| Rc::new(RefCell::new(model))).collect()
 }
 
 pub(super) fn plan(random: &mut StdRng, stop: Stop) -> Plan {
     let partitions = random.random_range(1..6);
-    let configs = (0..partitions)
-        .map(|_| LogConfig {
-            durability: match (stop, random.random_range(0..4)) {
-                (Stop::Kill, 0 | 1) => Durability::Written,
-                _ => Durability::Sync,
-            },
-            segment_bytes: *[512 << 10, 600 << 10, 4 << 20]
-                .get(random.random_range(0..3_usize))
-                .unwrap(),
-            segment_age: Duration::from_millis(*pick(random, &[20, 3_600_000])),
-            file_delete_delay: Duration::from_millis(*pick(random, &[0, 10, 60_000])),
-            ..LogConfig::default()
-        })
-        .collect();
+    let configs = (0..partitions).map(|_| log_config(random)).collect();
     let mut options = small_options();
     options.journal.checkpoint_bytes = 1 << random.random_range(18..22);
     options.write_out_bytes = 1 << random.random_range(13..18);
+    options.compaction.map_bytes = 24 * random.random_range(4..400);
     Plan {
+        stop,
         configs,
         options,
         rounds: random.random_range(1..5),
         large_percent: random.random_range(0..25),
         rearranging_percent: *pick(random, &[0, 5, 30]),
+    }
+}
+
+fn log_config(random: &mut StdRng) -> LogConfig {
+    use Durability::{Memory, Sync, Written};
+    let is_compacted = random.random_range(0..4) == 0;
+    LogConfig {
+        durability: *pick(random, &[Sync, Sync, Written, Memory]),
+        segment_bytes: match is_compacted {
+            true => 40 << 10,
+            false => *pick(random, &[512 << 10, 600 << 10, 4 << 20]),
+        },
+        segment_age: Duration::from_millis(*pick(random, &[20, 3_600_000])),
+        file_delete_delay: Duration::from_millis(*pick(random, &[0, 10, 60_000])),
+        flush_interval: *pick(random, &[None, Some(Duration::from_millis(5))]),
+        flush_bytes: *pick(random, &[None, Some(50_000)]),
+        compaction: is_compacted.then(|| CompactionConfig {
+            min_dirty_ratio: 0.1,
+            ..CompactionConfig::default()
+        }),
+        ..LogConfig::default()
     }
 }
 
@@ -116,8 +140,10 @@ pub(super) async fn round_of_appends(
     check_all(&rig, models, context).await?;
     let mut appenders = Vec::new();
     for (&index, log) in &rig.logs {
-        let random = StdRng::seed_from_u64(seed ^ index as u64);
-        let level = plan.configs[index].durability;
+        let mut random = StdRng::seed_from_u64(seed ^ index as u64);
+        let level = plan.stop.survived_by();
+        let reader = read_for_ever(log.clone(), models[index].clone(), random.random(), level);
+        appenders.push(spawn(reader));
         let appender = append_for_ever(
             log.clone(),
             models[index].clone(),
@@ -131,6 +157,7 @@ pub(super) async fn round_of_appends(
             level,
         )));
     }
+    appenders.push(spawn(compact_for_ever(&rig, plan.stop.survived_by())));
     for appender in appenders {
         appender.await;
     }
@@ -155,9 +182,59 @@ async fn append_for_ever(
     }
 }
 
+/// Compacts whatever needs it, below what would survive.
+fn compact_for_ever(rig: &Rig, level: Durability) -> impl Future<Output = ()> + use<> {
+    let shard = rig.shard.clone();
+    let logs: Vec<_> = rig.logs.values().cloned().collect();
+    async move {
+        loop {
+            let readable = |id| {
+                let log = logs.iter().find(|log| log.id() == id)?;
+                Some(log.end_offset_at(level))
+            };
+            shard.compact_next(readable).await.unwrap();
+            sleep(Duration::from_millis(3)).await;
+        }
+    }
+}
+
+/// Reads from anywhere in the log: what comes is what was sent.
+async fn read_for_ever(
+    log: Rc<PartitionLog>,
+    model: Rc<RefCell<Model>>,
+    seed: u64,
+    level: Durability,
+) {
+    let mut random = StdRng::seed_from_u64(seed);
+    loop {
+        sleep(Duration::from_micros(random.random_range(1..5000))).await;
+        let (start, end) = (log.log_start_offset(), log.end_offset_at(level));
+        if start >= end {
+            continue;
+        }
+        let from = Offset::new(random.random_range(start.get()..end.get()));
+        let cuts = model.borrow().cuts;
+        let read = log.read(from, end, random.random_range(1..200_000)).await;
+        let model = model.borrow();
+        if model.cuts != cuts || model.cutting_to.is_some() || log.log_start_offset() > from {
+            continue; // it read what is no longer there
+        }
+        let bytes = read.unwrap_or_else(|error| panic!("a read from {from}: {error}"));
+        assert!(
+            !bytes.is_empty(),
+            "a read from {from} to {end} gives nothing"
+        );
+        let at = usize::try_from(from.get()).unwrap();
+        let compared = model.compare(at, &bytes.to_bytes());
+        compared.unwrap_or_else(|(at, problem)| panic!("a read from {from}: {at}: {problem}"));
+    }
+}
+
 async fn rearrange(log: &PartitionLog, model: &RefCell<Model>, random: &mut StdRng) {
     let (start, end) = (log.log_start_offset().get(), log.log_end_offset().get());
-    match random.random_range(0..4) {
+    // A cut below what superseded a record would leave its key without any.
+    let is_compacted = model.borrow().keys.is_some();
+    match random.random_range(0..if is_compacted { 3 } else { 4 }) {
         0 => {
             log.roll_idle();
         }
@@ -202,7 +279,8 @@ async fn append_one(
     random: &mut StdRng,
     large_percent: u32,
 ) {
-    let large = random.random_range(0..100) < large_percent;
+    let is_compacted = model.borrow().keys.is_some();
+    let large = !is_compacted && random.random_range(0..100) < large_percent;
     let records = if large { 1 } else { random.random_range(1..20) };
     let values: Vec<Vec<u8>> = (0..records)
         .map(|_| {
@@ -216,8 +294,16 @@ async fn append_one(
             value
         })
         .collect();
-    let bytes = batch(&values, 1);
-    model.borrow_mut().sent.extend(values);
+    let keys: Option<Vec<u8>> =
+        is_compacted.then(|| values.iter().map(|_| random.random_range(0..20)).collect());
+    let bytes = keyed_batch(&values, keys.as_deref(), 1);
+    {
+        let mut model = model.borrow_mut();
+        model.sent.extend(values);
+        if let (Some(all), Some(new)) = (&mut model.keys, keys) {
+            all.extend(new);
+        }
+    }
     log.append(&bytes, log.log_end_offset(), EPOCH, None)
         .await
         .unwrap();
