@@ -33,6 +33,6 @@ mod tests {
     #[test]
     fn every_api_that_a_client_may_ask_for_is_listed_once() {
         let listed: Vec<u16> = answer().apis.iter().map(|api| api.api).collect();
-        assert_eq!(listed, [1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21]);
+        assert_eq!(listed, [1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22]);
     }
 }
