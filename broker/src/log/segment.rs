@@ -241,7 +241,9 @@ impl Segment {
             let file = self.file(storage).await?;
             file.sync_data().await?;
         }
-        if self.folder_unsynced.replace(false) {
+        // A segment that took the place of an idle one has no file before its first append.
+        let exists = self.allocated.get() > 0;
+        if exists && self.folder_unsynced.replace(false) {
             storage.sync_dir(self.folder()).await?;
         }
         Ok(())
