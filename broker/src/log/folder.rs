@@ -28,7 +28,8 @@ pub(super) const EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 const LARGEST_SMALL_FILE: u64 = 1 << 20;
 
 /// Opens a partition's log, creating its folder when there is none. Without a `start`, what the
-/// folder already holds is taken over (see [`adoption`]).
+/// folder already holds is taken over (see [`adoption`]); a folder that another broker wrote says
+/// whose it is only when a checkpoint knows of it, see [`claim_if_free`].
 pub(super) async fn open(
     shared: &Rc<Shared>,
     id: TopicPartition,
@@ -51,6 +52,7 @@ pub(super) async fn open(
         .as_ref()
         .map_or(Offset::new(i64::MAX), |start| start.segment_base);
     finish_interrupted(storage, id, &folder, &config, &interrupted, closed_end).await?;
+    let mut is_adopted = false;
     let start = match start {
         Some(start) => start,
         None => {
@@ -59,12 +61,13 @@ pub(super) async fn open(
             } else {
                 Origin::Foreign
             };
-            adoption::adopt(shared, id, &folder, &config, origin)
-                .await?
-                .unwrap_or_else(PartitionStart::empty)
+            let adopted = adoption::adopt(shared, id, &folder, &config, origin).await?;
+            let start = adopted.unwrap_or_else(PartitionStart::empty);
+            is_adopted = !is_ours && start.next_offset > Offset::ZERO;
+            start
         }
     };
-    if !is_ours {
+    if !is_ours && !is_adopted {
         claim(storage, id, &folder).await?;
     }
     let entries = list().await?;
@@ -203,6 +206,19 @@ async fn create(storage: &Storage, folder: &Path) -> Result<(), LogError> {
 /// What `partition.metadata` says of a partition of this topic.
 pub(super) fn partition_metadata(topic_id: TopicId) -> String {
     format!("version: 0\ntopic_id: {topic_id}")
+}
+
+/// Makes a folder that was adopted this partition's. Once a checkpoint knows of it: a start that finds
+/// a folder claimed and knows nothing of it takes what it holds for leftovers of a crash.
+pub(super) async fn claim_if_free(
+    storage: &Storage,
+    id: TopicPartition,
+    folder: &Path,
+) -> Result<(), LogError> {
+    match is_claimed(storage, id, folder).await? {
+        true => Ok(()),
+        false => claim(storage, id, folder).await,
+    }
 }
 
 /// Makes the folder this partition's, durably.

@@ -89,6 +89,8 @@ impl SegmentIndex {
     /// Adds what `older`, read from the files, knows about the bytes before the first one here.
     pub(crate) fn prepend(&mut self, older: &SegmentIndex) {
         let newer = std::mem::replace(self, older.clone());
+        // Its last records may have the largest time, of which no entry speaks yet.
+        self.add_time_entry();
         self.append(&newer);
     }
 
@@ -297,6 +299,22 @@ mod tests {
         assert!(index.offset_before_timestamp(50_050).get() <= 1025);
         assert_eq!(index.largest_timestamp(), Some(50_090));
         assert_eq!(index.last_entry(), Some((Offset::new(1094), 54_000)));
+    }
+
+    #[test]
+    fn a_part_that_goes_on_with_earlier_times_hides_no_record() {
+        let mut older = SegmentIndex::new(Offset::new(0), 0);
+        older.observe(0, 100, Offset::new(5), 100);
+        older.observe(100, 100, Offset::new(6), 100);
+        // No entry speaks of it: the next batch would make one.
+        older.observe(200, 100, Offset::new(9), 150);
+        older.times.retain(|entry| entry.0 < 150);
+        let mut newer = SegmentIndex::new(Offset::new(0), 0);
+        newer.observe(300, 100, Offset::new(12), 120);
+        newer.observe(400, 100, Offset::new(13), 121);
+        newer.prepend(&older);
+        assert!(newer.offset_before_timestamp(130) <= Offset::new(9));
+        assert_eq!(newer.largest_timestamp(), Some(150));
     }
 
     #[test]

@@ -176,6 +176,8 @@ struct Span {
     end: u64,
     /// The offsets that belong into the segment end here.
     next_segment: Offset,
+    /// How often the log had been cut back.
+    cuts: u64,
 }
 
 impl PartitionLog {
@@ -408,6 +410,8 @@ impl PartitionLog {
         };
         let mut at = from;
         while at < until {
+            // One at a time: each holds what it read while it waits for memory to decompress that.
+            let _only_one = shared.searching.acquire(1).await;
             let read = self.read(at, until, STEP_BYTES).await?;
             if read.is_empty() {
                 return Ok(None);
@@ -467,6 +471,7 @@ impl PartitionLog {
             segment,
             end,
             next_segment,
+            cuts: state.cuts,
         })
     }
 
@@ -534,8 +539,13 @@ impl PartitionLog {
         length: usize,
     ) {
         let left = usize::try_from(span.end.saturating_sub(position)).unwrap_or(usize::MAX);
-        if left == 0 || tail_position(&self.state.borrow(), offset).is_some() {
-            return;
+        {
+            let state = self.state.borrow();
+            // What was read before a cut may not be in the log any more.
+            let was_cut = state.cuts != span.cuts;
+            if left == 0 || was_cut || tail_position(&state, offset).is_some() {
+                return;
+            }
         }
         let length = length.min(left);
         let charge = (length > BLOCK)

@@ -201,6 +201,10 @@ impl PartitionLog {
             Some(cut) => cut,
             None => self.find_in_file(shared, to).await?,
         };
+        self.remove_indexes(shared, &cut.segment).await?;
+        let base = cut.segment.base_offset();
+        self.compacted_only_below(shared, base).await?;
+        // From here on there is no way back but a start: in memory the log ends at the cut.
         let cut_off = {
             let mut state = self.state.borrow_mut();
             if state.deleted {
@@ -211,12 +215,13 @@ impl PartitionLog {
         self.read_aheads.clear();
         drop((writing, checkpointing));
         self.announce_change();
-        self.remove_indexes(shared, &cut.segment).await?;
-        let base = cut.segment.base_offset();
-        self.compacted_only_below(shared, base).await?;
         shared.write_out.checkpoint_anew(shared).await?;
         // The names must be free, durably, before the log grows into them again.
-        self.remove_cut_off(shared, &cut.segment, cut_off).await?;
+        let removed = self.remove_cut_off(shared, &cut.segment, cut_off).await;
+        if let Err(failure) = removed {
+            shared.fail(failure.clone());
+            return Err(failure.into());
+        }
         Ok(cut.next_offset)
     }
 
@@ -245,7 +250,8 @@ impl PartitionLog {
         let folder = self.folder();
         let failed = |error| LogFailure::new("truncation", folder, &error);
         for segment in cut_off {
-            rename_files(shared, &segment, now()).await;
+            let renamed = rename_files(shared, &segment, now()).await;
+            renamed.map_err(failed)?;
         }
         let synced = shared.storage.sync_dir(folder).await;
         synced.map_err(failed)?;

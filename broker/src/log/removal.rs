@@ -129,7 +129,8 @@ pub(crate) async fn remove_files(shared: Rc<Shared>) {
         let permit = removal.at_work.acquire(1).await;
         let retired = removal.retired.borrow_mut().pop_front();
         if let Some(Retired { segment, delay }) = retired {
-            rename_files(&shared, &segment, now() + delay).await;
+            let renamed = rename_files(&shared, &segment, now() + delay).await;
+            report(segment.path(), "rename", renamed);
             drop(permit);
             continue;
         }
@@ -155,7 +156,11 @@ pub(crate) async fn remove_files(shared: Rc<Shared>) {
 
 /// Gives the files of a segment the name under which they wait for their removal. A segment of the
 /// same name may be created afterwards.
-pub(crate) async fn rename_files(shared: &Shared, segment: &Segment, remove_at: Instant) {
+pub(crate) async fn rename_files(
+    shared: &Shared,
+    segment: &Segment,
+    remove_at: Instant,
+) -> io::Result<()> {
     segment.retire();
     if let Err(error) = segment.close().await {
         tracing::warn!(path = %segment.path().display(), "close failed: {error}");
@@ -165,13 +170,15 @@ pub(crate) async fn rename_files(shared: &Shared, segment: &Segment, remove_at: 
         let renamed = path.with_extension(format!("{extension}.{DELETED_SUFFIX}"));
         match shared.storage.rename(&path, &renamed).await {
             Ok(()) => shared.removal.remove_at(remove_at, renamed),
-            Err(error) => report(&path, "rename", Err(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     shared.count(|stats| {
         stats.segments_removed += 1;
         stats.segment_bytes_removed += segment.size();
     });
+    Ok(())
 }
 
 /// What fails stays on the disk until the next start.

@@ -21,7 +21,7 @@ use super::recovery::PartitionStart;
 use super::removal::Removal;
 use super::write_out::WriteOut;
 use super::{Generation, LogConfig, LogError, LogFailure, LogOptions, TopicPartition, folder};
-use crate::runtime::{AppendBuffer, BufferPool, Charge, Notify, Storage, Task, spawn};
+use crate::runtime::{AppendBuffer, BufferPool, Charge, Notify, Semaphore, Storage, Task, spawn};
 
 /// The folder of all journals and checkpoints, inside the data directory.
 pub(crate) const JOURNAL_FOLDER: &str = "journal";
@@ -98,6 +98,8 @@ pub(crate) struct Shared {
     pub(super) compaction: Compaction,
     pub(crate) journal: JournalFiles,
     pub(crate) open_files: Rc<OpenFiles>,
+    /// Held by the search for a timestamp that takes memory for what it decompresses.
+    pub(crate) searching: Semaphore,
     pub(crate) stats: Cell<LogStats>,
     failure: RefCell<Option<LogFailure>>,
     pub(crate) failed: Notify,
@@ -206,6 +208,7 @@ impl ShardLog {
             lending: Lending::new(options.lent_bytes),
             indexes: LoadedIndexes::new(options.index_bytes),
             open_files: OpenFiles::new(options.open_files),
+            searching: Semaphore::new(1),
             compaction: Compaction::new(&options.compaction),
             options,
             shard,
@@ -248,6 +251,7 @@ impl ShardLog {
             // A journal that goes on behind what was adopted says nothing to a start that does not
             // know of it.
             self.checkpoint_now().await?;
+            folder::claim_if_free(&self.shared.storage, id, log.folder()).await?;
         }
         Ok(log)
     }
@@ -260,6 +264,8 @@ impl ShardLog {
         };
         log.mark_deleted();
         self.shared.commit.record_delete(&self.shared, &log).await?;
+        // It may be waiting for memory, or for a cut, that only a checkpoint brings on.
+        log.compaction.ended().await;
         // A checkpoint under way may still write to its files; the next one does not know it.
         let _no_checkpoint = self.shared.write_out.checkpointing.acquire(1).await;
         folder::remove(&self.shared, &log).await

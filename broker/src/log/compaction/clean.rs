@@ -137,7 +137,12 @@ impl Job<'_> {
             Err(stop) => Err(stop),
         };
         match finished {
-            Ok(Some(cleaned)) => swap::swap(self.shared, self.log, sources, cleaned).await,
+            Ok(Some(cleaned)) => {
+                let swapped = swap::swap(self.shared, self.log, sources, cleaned).await;
+                // Nobody else could meanwhile.
+                self.log.retire_below_log_start(self.shared);
+                swapped
+            }
             Ok(None) => Ok(()),
             Err(stop) => {
                 output.abandon().await;

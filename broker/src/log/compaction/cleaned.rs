@@ -73,6 +73,9 @@ impl<'a> Output<'a> {
             let Some(run) = source.next().await? else {
                 break;
             };
+            if self.shared.compaction.stopped.get() || self.shared.closing.get() {
+                return Err(Stop::Ended);
+            }
             let length = left.min(run.bytes.len() as u64);
             let bytes = &run.bytes[..usize::try_from(length).expect("part of a buffer")];
             writer.write(bytes).await?;

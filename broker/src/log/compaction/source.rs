@@ -40,7 +40,7 @@ impl<'a> Source<'a> {
         let step = shared.options.compaction.io_bytes;
         let charge = shared.charge(2 * step).await.ok_or(Stop::Ended)?;
         let file = segment.file(&shared.storage).await;
-        let file = file.map_err(|error| Stop::uncleanable(segment.path(), 0, error))?;
+        let file = file.map_err(|error| Stop::not_opened(segment, &error))?;
         Ok(Source {
             shared,
             segment,

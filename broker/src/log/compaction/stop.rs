@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::log::LogFailure;
+use crate::log::segment::Segment;
 
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -27,6 +28,14 @@ impl Stop {
             path: path.to_owned(),
             position,
             reason: reason.to_string(),
+        }
+    }
+
+    /// A segment's file does not open. One that left the log meanwhile is no longer to be compacted.
+    pub(super) fn not_opened(segment: &Segment, error: &io::Error) -> Stop {
+        match segment.is_retired() {
+            true => Stop::Ended,
+            false => Stop::uncleanable(segment.path(), 0, error),
         }
     }
 

@@ -69,7 +69,7 @@ pub(super) async fn swap(
     let mut open = Vec::with_capacity(sources.len());
     for source in sources {
         let file = source.file(storage).await;
-        open.push(file.map_err(|error| Stop::uncleanable(source.path(), 0, error))?);
+        open.push(file.map_err(|error| Stop::not_opened(source, &error))?);
     }
     let _only_one = log.rearranging.acquire(1).await;
     let _exchanging = Exchanging::begin(&log.compaction.exchanging);
