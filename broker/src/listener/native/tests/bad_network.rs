@@ -4,6 +4,9 @@
 //! Whatever happens: what was acknowledged, or shown to a reader, is there after every restart at its
 //! offset, with its bytes, once; replies match their requests and keep a partition's order; every wait
 //! ends; and when the clients are gone, so is all memory that they had.
+//!
+//! The sleeps are simulated time and part of what a seed plays: how long a round lasts, how long a
+//! client idles or reads nothing. No outcome is waited for with one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
