@@ -22,7 +22,7 @@ use super::recovery::PartitionStart;
 use super::segment::{LARGEST_SEGMENT, Segment};
 use super::shard_log::Shared;
 use super::tail::{BatchPlace, Tail};
-use super::write_out::Standing;
+use super::write_out::{Standing, memory_needed_from};
 use super::{AppendError, LogConfig, LogFailure, TopicPartition};
 use crate::runtime::{AppendBuffer, BLOCK, Notify, Semaphore, now, unix_millis};
 
@@ -672,7 +672,7 @@ impl PartitionLog {
     pub(super) fn release_memory(&self, shared: &Shared, keep: usize) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        state.tail.trim(keep, state.written_cursor);
+        state.tail.trim(keep, memory_needed_from(state));
         if keep == 0 {
             self.read_aheads.clear();
         }

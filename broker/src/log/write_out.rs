@@ -472,8 +472,22 @@ fn written_place(state: &State) -> (&Segment, u64, u32) {
             (&chunk.segment, position, crc32c(&block))
         }
         // Nothing in memory: the log ends at a block boundary.
-        None => (next, next.size(), crc32c(&[])),
+        None => {
+            debug_assert!(next.size().is_multiple_of(BLOCK as u64), "a begun block");
+            (next, next.size(), crc32c(&[]))
+        }
     }
+}
+
+/// The cursor from which on bytes must stay in memory, be they in their segment or not. What was not
+/// written must; and so must the last block of a segment that was closed as long as no group says so,
+/// for a checkpoint would name a place inside that block.
+pub(super) fn memory_needed_from(state: &State) -> u64 {
+    let is_closed_unsaid = state.written_segment.is_sealed()
+        && state.written_segment.base_offset() != state.written_end;
+    state
+        .written_cursor
+        .saturating_sub(u64::from(is_closed_unsaid))
 }
 
 /// The bytes of the begun block below `covered_from`, if it is begun.

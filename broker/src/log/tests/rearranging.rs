@@ -9,6 +9,7 @@ use corelog_protocol::record::split_batches;
 use corelog_protocol::{Durability, Offset};
 
 use super::rig::{EPOCH, Rig, batch, small_options, start, storage};
+use crate::log::write_out::Reach;
 use crate::log::{LogConfig, PartitionLog, ReadError, RearrangeError};
 use crate::runtime::{Simulator, Storage, sleep};
 
@@ -113,6 +114,30 @@ fn a_log_start_never_moves_back_nor_behind_the_end() {
                 if asked.get() == 4 && log_end.get() == 3)
         );
         assert_eq!(read_from(&log, 2).await.unwrap(), [2]);
+    });
+}
+
+/// An idle segment was closed, its last block written and let go from memory, and a checkpoint came
+/// before the group that says so: it named the place inside that block with the checksum of none, and
+/// the next start called the partition suspect. Seed 2129 of the power cuts found it.
+#[test]
+fn a_checkpoint_between_the_closing_of_a_segment_and_its_record_knows_the_last_block() {
+    let mut simulator = Simulator::new(1);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (rig, log) = rig(&disk).await;
+        append(&log, 1).await;
+        let next = log.successor_of(&log.active_segment());
+        log.roll(&next); // and no group is told
+        let shared = log.shared().unwrap();
+        log.write_out(&shared, Reach::WholeBlocks).await.unwrap();
+        log.release_memory(&shared, 0);
+        rig.shard.checkpoint_now().await.unwrap();
+    });
+    simulator.crash();
+    simulator.run(async {
+        let (_rig, log) = rig(&disk).await;
+        assert_eq!(read_from(&log, 0).await.unwrap(), [0]);
     });
 }
 
