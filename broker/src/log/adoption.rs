@@ -57,7 +57,7 @@ pub(super) async fn adopt(
     let Some(&log_start) = files.keys().next() else {
         return Ok(None);
     };
-    let _charge = shared.charge(MEMORY_BYTES).await;
+    let _charge = shared.charge(&shared.memory.reads, MEMORY_BYTES).await;
     let adoption = Adoption {
         storage,
         id,
@@ -260,7 +260,7 @@ impl Adoption<'_> {
     async fn set_aside(&self, bases: impl Iterator<Item = &Offset>) -> Result<(), LogError> {
         for &base in bases {
             let path = self.path(base);
-            let aside = path.with_extension(format!("log.{SET_ASIDE_SUFFIX}"));
+            let aside = self.free_name(&path).await?;
             tracing::warn!(
                 path = %aside.display(),
                 "set aside a segment that no checkpoint and no journal speaks of"
@@ -270,6 +270,22 @@ impl Adoption<'_> {
         }
         let synced = self.storage.sync_dir(self.folder).await;
         synced.map_err(LogError::io("sync", self.folder))
+    }
+
+    /// A name for a segment set aside that no earlier one has.
+    async fn free_name(&self, path: &Path) -> Result<PathBuf, LogError> {
+        let mut aside = path.with_extension(format!("log.{SET_ASIDE_SUFFIX}"));
+        let mut number = 1;
+        while self
+            .storage
+            .exists(&aside)
+            .await
+            .map_err(LogError::io("look for", &aside))?
+        {
+            number += 1;
+            aside = path.with_extension(format!("log.{SET_ASIDE_SUFFIX}-{number}"));
+        }
+        Ok(aside)
     }
 
     async fn cut_and_sync(&self, base: Offset, length: u64, whole: u64) -> Result<(), LogError> {

@@ -287,7 +287,7 @@ async fn restore_tail(
             ),
         });
     }
-    let buffer = shared.pool.append_buffer_wait(BLOCK).await;
+    let buffer = shared.memory.tails.append_buffer_wait(BLOCK).await;
     tail.restore(Chunk::new(buffer, active.clone(), block, 0), &bytes);
     Ok(tail)
 }
@@ -389,6 +389,9 @@ pub(super) async fn write_final_caches(shared: &Rc<Shared>, log: &Rc<PartitionLo
 pub(super) async fn write_index(shared: &Shared, segment: &Segment) -> bool {
     // What an earlier run appended, or what was forgotten, belongs to it as well.
     segment.load_index(&shared.storage).await;
+    if !segment.has_whole_index() {
+        return false; // the segment was cut back or left its log meanwhile
+    }
     let written = segment.write_indexes(&shared.storage).await;
     if let Err(error) = &written {
         tracing::warn!(path = %segment.path().display(), "index not written: {error}");

@@ -678,8 +678,16 @@ impl PartitionLog {
         }
         let idle = keep == 0 && !state.appending && state.written_cursor == state.tail.end();
         if idle {
-            state.tail.shrink(|| shared.pool.append_buffer(BLOCK).ok());
+            state
+                .tail
+                .shrink(|| shared.memory.tails.append_buffer(BLOCK).ok());
         }
+    }
+
+    /// Bytes of the tail that its segments do not hold yet.
+    pub(super) fn dirty_bytes(&self) -> u64 {
+        let tail = &self.state.borrow().tail;
+        tail.dirty_bytes(tail.end())
     }
 
     #[cfg(test)]

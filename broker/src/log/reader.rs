@@ -384,13 +384,11 @@ impl PartitionLog {
         let segments: Vec<_> = self.state.borrow().segments.values().cloned().collect();
         let mut from = self.log_start_offset();
         for segment in segments {
-            segment.load_index(&shared.storage).await;
-            shared.indexes.note_use(&segment);
-            let index = segment.index.borrow();
-            let all_older = index
-                .largest_timestamp()
-                .is_some_and(|it| it < timestamp.get());
+            let largest = shared.largest_timestamp(&segment).await;
+            let all_older = largest.is_some_and(|it| it < timestamp.get());
             if !(segment.is_sealed() && all_older) {
+                shared.load_index(&segment).await;
+                let index = segment.index.borrow();
                 from = from.max(index.offset_before_timestamp(timestamp.get()));
                 break;
             }
@@ -416,7 +414,7 @@ impl PartitionLog {
             if read.is_empty() {
                 return Ok(None);
             }
-            let _copied = shared.charge(read.bytes).await;
+            let _copied = shared.charge(&shared.memory.reads, read.bytes).await;
             let bytes = read.to_bytes();
             drop(read);
             let mut rest = &bytes[..];
@@ -425,8 +423,9 @@ impl PartitionLog {
                 if batch.max_timestamp() >= timestamp {
                     // Memory for the records, also if they turn out to be older; and others of this
                     // core have their turn between two batches.
-                    let limit = decompressed_limit(batch.size_in_bytes(), shared.pool.budget());
-                    let charge = shared.charge(limit).await;
+                    let limit =
+                        decompressed_limit(batch.size_in_bytes(), shared.memory.reads.budget());
+                    let charge = shared.charge(&shared.memory.reads, limit).await;
                     yield_now().await;
                     let found = first_record_at(&batch, timestamp, from, limit);
                     drop(charge);
@@ -487,8 +486,7 @@ impl PartitionLog {
         if offset == span.segment.base_offset() {
             return Ok((span.end > 0).then_some(0));
         }
-        span.segment.load_index(&shared.storage).await;
-        shared.indexes.note_use(&span.segment);
+        shared.load_index(&span.segment).await;
         let mut position = span.segment.index.borrow().position_before(offset);
         while position + BATCH_HEADER_BYTES as u64 <= span.end {
             let buffer = read_exactly(shared, span, position, HOP_BYTES).await?;
@@ -549,7 +547,7 @@ impl PartitionLog {
         }
         let length = length.min(left);
         let charge = (length > BLOCK)
-            .then(|| shared.pool.charge(length).ok())
+            .then(|| shared.memory.reads.charge(length).ok())
             .flatten();
         let task = charge.map(|charge| {
             let (storage, segment) = (shared.storage.clone(), span.segment.clone());
@@ -581,7 +579,7 @@ async fn read_exactly(
         source,
     };
     let length = length.min(left);
-    let budget = shared.pool.budget();
+    let budget = shared.memory.reads.budget();
     if length > budget {
         // A batch's length is outside its checksum: it may be damaged.
         let reason = format!(
@@ -590,7 +588,7 @@ async fn read_exactly(
         );
         return Err(corrupt(span, position, &reason));
     }
-    let charge = shared.charge(length).await;
+    let charge = shared.charge(&shared.memory.reads, length).await;
     let file = span.segment.file(&shared.storage).await.map_err(failed)?;
     let buffer = file.read_at(position, length).await.map_err(failed)?;
     Ok(buffer.with_charge(charge))

@@ -57,8 +57,7 @@ impl PartitionLog {
     pub async fn largest_timestamp(&self, base_offset: Offset) -> Option<i64> {
         let shared = self.shared()?;
         let segment = self.state.borrow().segments.get(&base_offset).cloned()?;
-        segment.load_index(&shared.storage).await;
-        segment.index.borrow().largest_timestamp()
+        shared.largest_timestamp(&segment).await
     }
 
     /// Moves the log start up to `to`, if it is below. When this returns the move is durable and

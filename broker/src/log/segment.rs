@@ -71,6 +71,11 @@ pub(crate) struct Segment {
     found_size: Cell<u64>,
     /// The index covers the segment from its start; `false` until an old segment's index was read.
     index_loaded: Cell<bool>,
+    /// The index's largest timestamp is the segment's: that stays when its entries are forgotten.
+    largest_timestamp_known: Cell<bool>,
+    /// How often the index was forgotten or begun anew: what was read before belongs to another.
+    index_revision: Cell<u64>,
+    loading: Semaphore,
 }
 
 impl Segment {
@@ -99,6 +104,9 @@ impl Segment {
             index: RefCell::new(SegmentIndex::new(base_offset, index_interval_bytes)),
             index_used: Cell::new(0),
             index_loaded: Cell::new(true),
+            largest_timestamp_known: Cell::new(true),
+            index_revision: Cell::new(0),
+            loading: Semaphore::new(1),
         }
     }
 
@@ -119,6 +127,7 @@ impl Segment {
         segment.sealed.set(sealed);
         segment.folder_unsynced.set(false);
         segment.index_loaded.set(size == 0);
+        segment.largest_timestamp_known.set(size == 0);
         segment
     }
 
@@ -266,6 +275,8 @@ impl Segment {
         let interval = self.index.borrow().interval_bytes();
         *self.index.borrow_mut() = SegmentIndex::new(self.base_offset, interval);
         self.index_loaded.set(size == 0);
+        self.largest_timestamp_known.set(size == 0);
+        self.index_revision.set(self.index_revision.get() + 1);
         self.found_size.set(size);
         self.size.set(size);
         self.sealed.set(false);
@@ -332,13 +343,16 @@ impl Segment {
     /// Takes an index that was made from the whole of the segment.
     pub(crate) fn set_index(&self, index: SegmentIndex) {
         *self.index.borrow_mut() = index;
+        self.index_revision.set(self.index_revision.get() + 1);
         self.index_loaded.set(true);
+        self.largest_timestamp_known.set(true);
     }
 
     /// Gives back the memory of an index whose files are written and whose segment is in its file
     /// whole. The next lookup reads it again.
     pub(crate) fn forget_index(&self) {
         self.index.borrow_mut().forget_entries();
+        self.index_revision.set(self.index_revision.get() + 1);
         self.found_size.set(self.size.get());
         self.index_loaded.set(self.size.get() == 0);
     }
@@ -348,17 +362,40 @@ impl Segment {
     /// the batches. A segment that cannot be read keeps an index that makes lookups slower and no
     /// less right.
     pub(crate) async fn load_index(&self, storage: &Storage) {
-        if self.index_loaded.replace(true) {
+        if self.index_loaded.get() {
             return;
         }
-        match self.rebuild_index(storage).await {
-            // Of a retired segment, what was read may belong to the one that took the name.
-            Ok(_) if self.retired.get() => {}
-            Ok(older) => self.index.borrow_mut().prepend(&older),
+        // One at a time: who comes second finds it read.
+        let _permit = self.loading.acquire(1).await;
+        if self.index_loaded.get() {
+            return;
+        }
+        let revision = self.index_revision.get();
+        let read = self.rebuild_index(storage).await;
+        // Of a retired segment, what was read may belong to the one that took the name.
+        if self.retired.get() || revision != self.index_revision.get() {
+            return;
+        }
+        match read {
+            Ok(older) => {
+                self.index.borrow_mut().prepend(&older);
+                self.largest_timestamp_known.set(true);
+            }
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), "index not loaded: {error}");
             }
         }
+        self.index_loaded.set(true);
+    }
+
+    pub(crate) fn has_whole_index(&self) -> bool {
+        self.index_loaded.get()
+    }
+
+    /// The largest timestamp of its records, if that is known without reading the index.
+    pub(crate) fn known_largest_timestamp(&self) -> Option<Option<i64>> {
+        let known = self.largest_timestamp_known.get();
+        known.then(|| self.index.borrow().largest_timestamp())
     }
 
     async fn rebuild_index(&self, storage: &Storage) -> io::Result<SegmentIndex> {

@@ -19,6 +19,7 @@ use super::open_files::OpenFiles;
 use super::partition_log::PartitionLog;
 use super::recovery::PartitionStart;
 use super::removal::Removal;
+use super::segment::Segment;
 use super::write_out::WriteOut;
 use super::{Generation, LogConfig, LogError, LogFailure, LogOptions, TopicPartition, folder};
 use crate::runtime::{AppendBuffer, BufferPool, Charge, Notify, Semaphore, Storage, Task, spawn};
@@ -71,18 +72,43 @@ pub struct LogStats {
     pub cached_read_bytes: u64,
     /// Journal files that hold groups no checkpoint covers.
     pub journal_files_in_use: u64,
-    /// Bytes of tails and cache.
-    pub memory_bytes: u64,
+    /// Bytes of tails and of the cache behind them.
+    pub tail_memory_bytes: u64,
+    /// Those of them that wait for their segment.
+    pub dirty_tail_bytes: u64,
+    /// Bytes that reads hold, and what was decompressed or copied for them.
+    pub read_memory_bytes: u64,
+    /// Bytes that compaction holds: its key map, what it reads and what it writes.
+    pub compaction_memory_bytes: u64,
     /// Bytes of closed segments' indexes.
     pub index_bytes: u64,
     /// Segment files that are open.
     pub open_files: u64,
 }
 
+/// One budget, and who holds how much of it.
+pub(crate) struct MemoryShares {
+    /// Tails, and behind them the cache of what the segments hold already.
+    pub(crate) tails: BufferPool,
+    /// What reads returned, and what was copied or decompressed for them.
+    pub(crate) reads: BufferPool,
+    pub(crate) compaction: BufferPool,
+}
+
+impl MemoryShares {
+    fn new(budget: &BufferPool) -> MemoryShares {
+        MemoryShares {
+            tails: budget.share(),
+            reads: budget.share(),
+            compaction: budget.share(),
+        }
+    }
+}
+
 /// What the parts of a shard's log share.
 pub(crate) struct Shared {
     pub(crate) storage: Storage,
-    pub(crate) pool: BufferPool,
+    pub(crate) memory: MemoryShares,
     /// Journal groups have a pool of their own: writing one must never wait for a tail, which
     /// waits for that write.
     pub(crate) journal_pool: BufferPool,
@@ -136,32 +162,47 @@ impl Shared {
     pub(crate) async fn append_buffer(&self, bytes: usize) -> Result<AppendBuffer, LogFailure> {
         loop {
             self.check()?;
-            if let Ok(buffer) = self.pool.append_buffer(bytes) {
+            if let Ok(buffer) = self.memory.tails.append_buffer(bytes) {
                 return Ok(buffer);
             }
             let failed = self.failed.notified();
-            let room = pin!(self.pool.available_changed());
+            let room = pin!(self.memory.tails.available_changed());
             let _wanted = self.write_out.want_memory();
             select(room, failed).await;
         }
     }
 
-    /// Room for a read beside the tails. `None` once the log directory has stopped: what the tails
-    /// hold then may never be given back, and reads go on.
-    pub(crate) async fn charge(&self, bytes: usize) -> Option<Charge> {
-        if let Ok(charge) = self.pool.charge(bytes) {
+    /// Room in one share. `None` once the log directory has stopped: what the tails hold then may
+    /// never be given back, and reads go on.
+    pub(crate) async fn charge(&self, share: &BufferPool, bytes: usize) -> Option<Charge> {
+        if let Ok(charge) = share.charge(bytes) {
             return Some(charge);
         }
         let failed = self.failed.notified();
         if self.check().is_err() {
             return None;
         }
-        let room = pin!(self.pool.charge_wait(bytes));
+        let room = pin!(share.charge_wait(bytes));
         let _wanted = self.write_out.want_memory();
         match select(room, failed).await {
             Either::Left((charge, _)) => Some(charge),
             Either::Right(((), _)) => None,
         }
+    }
+
+    /// Has a segment's index in memory, for a lookup.
+    pub(crate) async fn load_index(&self, segment: &Rc<Segment>) {
+        segment.load_index(&self.storage).await;
+        self.indexes.note_use(segment);
+    }
+
+    /// The largest timestamp of a segment's records. Reads its index the first time.
+    pub(crate) async fn largest_timestamp(&self, segment: &Rc<Segment>) -> Option<i64> {
+        if let Some(known) = segment.known_largest_timestamp() {
+            return known;
+        }
+        self.load_index(segment).await;
+        segment.index.borrow().largest_timestamp()
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut LogStats)) {
@@ -203,7 +244,7 @@ impl ShardLog {
         .await?;
         let shared = Rc::new(Shared {
             storage,
-            pool,
+            memory: MemoryShares::new(&pool),
             journal_pool,
             lending: Lending::new(options.lent_bytes),
             indexes: LoadedIndexes::new(options.index_bytes),
@@ -301,7 +342,7 @@ impl ShardLog {
 
     /// Room for bytes that were copied for a reader. `None` once the log directory has stopped.
     pub(crate) async fn charge(&self, bytes: usize) -> Option<Charge> {
-        self.shared.charge(bytes).await
+        self.shared.charge(&self.shared.memory.reads, bytes).await
     }
 
     /// Waits for a checkpoint that begins now: from then on nothing appended before is replayed.
@@ -319,7 +360,13 @@ impl ShardLog {
         stats.journal_files_in_use = self.shared.journal.files_in_use() as u64;
         stats.index_bytes = self.shared.indexes.bytes() as u64;
         stats.open_files = self.shared.open_files.open() as u64;
-        stats.memory_bytes = self.shared.pool.in_use() as u64;
+        let memory = &self.shared.memory;
+        stats.tail_memory_bytes = memory.tails.in_share() as u64;
+        stats.read_memory_bytes = memory.reads.in_share() as u64;
+        stats.compaction_memory_bytes = memory.compaction.in_share() as u64;
+        let logs = self.shared.logs.borrow();
+        stats.dirty_tail_bytes = logs.values().map(|log| log.dirty_bytes()).sum();
+        drop(logs);
         stats.compaction_map_fill_percent = self.shared.compaction.map_fill_percent();
         stats.compaction_dirtiest_percent = self.shared.compaction.dirtiest_percent();
         stats.uncleanable_partitions = self.uncleanable_partitions();

@@ -36,7 +36,11 @@ pub struct OutOfBudget {
 
 /// Source of all buffers of one shard. A clone is the same pool.
 #[derive(Debug, Clone)]
-pub struct BufferPool(Rc<Pool>);
+pub struct BufferPool {
+    pool: Rc<Pool>,
+    /// Bytes that live of what this handle and its clones gave out.
+    in_share: Rc<Cell<usize>>,
+}
 
 #[derive(Debug)]
 struct Pool {
@@ -51,21 +55,38 @@ impl BufferPool {
     /// A pool of at most `budget` bytes, rounded down to whole blocks.
     pub fn new(budget: usize) -> Self {
         let blocks = budget / BLOCK;
-        Self(Rc::new(Pool {
-            budget: blocks * BLOCK,
-            blocks: Semaphore::new(blocks),
-            kept: RefCell::new(VecDeque::new()),
-            kept_bytes: Cell::new(0),
-        }))
+        Self {
+            pool: Rc::new(Pool {
+                budget: blocks * BLOCK,
+                blocks: Semaphore::new(blocks),
+                kept: RefCell::new(VecDeque::new()),
+                kept_bytes: Cell::new(0),
+            }),
+            in_share: Rc::default(),
+        }
+    }
+
+    /// The same budget under a count of its own, which says who holds how much of it.
+    #[must_use]
+    pub fn share(&self) -> BufferPool {
+        Self {
+            pool: Rc::clone(&self.pool),
+            in_share: Rc::default(),
+        }
+    }
+
+    /// Bytes of the buffers and charges that live now and came from this share.
+    pub fn in_share(&self) -> usize {
+        self.in_share.get()
     }
 
     pub fn budget(&self) -> usize {
-        self.0.budget
+        self.pool.budget
     }
 
     /// Bytes of the buffers and charges that live now.
     pub fn in_use(&self) -> usize {
-        self.0.budget - self.0.blocks.available() * BLOCK
+        self.pool.budget - self.pool.blocks.available() * BLOCK
     }
 
     /// A buffer of `len` bytes, a multiple of [`BLOCK`]. Its contents are whatever was there before.
@@ -110,61 +131,97 @@ impl BufferPool {
 
     /// Completes when something was next given back to the budget.
     pub async fn available_changed(&self) {
-        self.0.blocks.released().await;
+        self.pool.blocks.released().await;
     }
 
-    fn permit(&self, len: usize) -> Result<Permit, OutOfBudget> {
+    fn permit(&self, len: usize) -> Result<Held, OutOfBudget> {
         assert!(
             len.is_multiple_of(BLOCK),
             "a buffer is made of whole blocks"
         );
-        self.0.blocks.try_acquire(len / BLOCK).ok_or(OutOfBudget {
+        let permit = self.pool.blocks.try_acquire(len / BLOCK);
+        let permit = permit.ok_or(OutOfBudget {
             wanted: len,
             in_use: self.in_use(),
-            budget: self.0.budget,
-        })
+            budget: self.pool.budget,
+        })?;
+        Ok(Held::new(permit, &self.in_share))
     }
 
-    async fn permit_wait(&self, len: usize) -> Permit {
+    async fn permit_wait(&self, len: usize) -> Held {
         assert!(
             len.is_multiple_of(BLOCK),
             "a buffer is made of whole blocks"
         );
         assert!(
-            len <= self.0.budget,
+            len <= self.pool.budget,
             "a buffer larger than the whole budget"
         );
-        self.0.blocks.acquire(len / BLOCK).await
+        let permit = self.pool.blocks.acquire(len / BLOCK).await;
+        Held::new(permit, &self.in_share)
     }
 
-    fn make_aligned(&self, permit: Permit) -> AlignedBuffer {
-        let mut memory = self.0.memory(permit.permits() * BLOCK);
+    fn make_aligned(&self, held: Held) -> AlignedBuffer {
+        let mut memory = self.pool.memory(held.bytes());
         memory.initialise();
         AlignedBuffer {
             len: memory.len(),
-            lease: self.lease(memory, permit),
+            lease: self.lease(memory, held),
         }
     }
 
-    fn make_append(&self, permit: Permit) -> AppendBuffer {
-        let memory = self.0.memory(permit.permits() * BLOCK);
+    fn make_append(&self, held: Held) -> AppendBuffer {
+        let memory = self.pool.memory(held.bytes());
         AppendBuffer(Rc::new(Filled {
             len: Cell::new(0),
-            lease: self.lease(memory, permit),
+            lease: self.lease(memory, held),
         }))
     }
 
-    fn make_charge(&self, permit: Permit) -> Charge {
-        self.0.make_room();
-        Charge(permit)
+    fn make_charge(&self, held: Held) -> Charge {
+        self.pool.make_room();
+        Charge(held)
     }
 
-    fn lease(&self, memory: Memory, permit: Permit) -> Lease {
+    fn lease(&self, memory: Memory, held: Held) -> Lease {
         Lease {
             memory: Some(memory),
-            pool: Rc::clone(&self.0),
-            permit,
+            pool: Rc::clone(&self.pool),
+            held,
         }
+    }
+}
+
+/// A part of the budget, counted in the share it was asked of.
+#[derive(Debug)]
+struct Held {
+    permit: Permit,
+    in_share: Rc<Cell<usize>>,
+}
+
+impl Held {
+    fn new(permit: Permit, in_share: &Rc<Cell<usize>>) -> Held {
+        let in_share = Rc::clone(in_share);
+        in_share.set(in_share.get() + permit.permits() * BLOCK);
+        Held { permit, in_share }
+    }
+
+    fn bytes(&self) -> usize {
+        self.permit.permits() * BLOCK
+    }
+
+    /// Gives back all but `bytes`, in whole blocks.
+    fn shrink_to(&mut self, bytes: usize) {
+        let before = self.bytes();
+        self.permit.shrink_to(bytes.div_ceil(BLOCK));
+        self.in_share
+            .set(self.in_share.get() - (before - self.bytes()));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink_to(0);
     }
 }
 
@@ -207,7 +264,7 @@ struct Lease {
     /// `None` only while it is being dropped.
     memory: Option<Memory>,
     pool: Rc<Pool>,
-    permit: Permit,
+    held: Held,
 }
 
 impl Lease {
@@ -231,8 +288,8 @@ impl Drop for Lease {
         };
         // Memory that an abandoned write still uses is freed when that write completes. A trimmed block
         // is freed too: the rest of it would be lost for as long as it is kept.
-        let whole = memory.len() == self.permit.permits() * BLOCK;
-        self.permit.shrink_to(0);
+        let whole = memory.len() == self.held.bytes();
+        self.held.shrink_to(0);
         if whole && memory.is_unshared() {
             self.pool.keep(memory);
             self.pool.make_room();
@@ -427,18 +484,17 @@ impl AsRef<[u8]> for BufferSlice {
 
 /// A share of the budget for bytes that live outside the pool; given back on drop.
 #[derive(Debug)]
-pub struct Charge(Permit);
+pub struct Charge(Held);
 
 impl Charge {
     pub fn bytes(&self) -> usize {
-        self.0.permits() * BLOCK
+        self.0.bytes()
     }
 
     /// Gives back what is not needed after all.
     pub fn shrink_to(&mut self, bytes: usize) {
-        let blocks = bytes.div_ceil(BLOCK);
-        if blocks < self.0.permits() {
-            self.0.shrink_to(blocks);
+        if bytes < self.0.bytes() {
+            self.0.shrink_to(bytes);
         }
     }
 }

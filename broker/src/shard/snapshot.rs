@@ -113,8 +113,30 @@ impl ShardState {
                 log.index_bytes,
             ),
             (
+                "memory_tail_bytes",
+                "A part of memory_bytes: the newest records of partitions, and behind those that \
+                 wait for their segment the cache of those that do not.",
+                log.tail_memory_bytes,
+            ),
+            (
+                "tail_dirty_bytes",
+                "Bytes of records in memory that the journal holds and their segment does not yet.",
+                log.dirty_tail_bytes,
+            ),
+            (
+                "memory_read_bytes",
+                "A part of memory_bytes: what was read from segments and is being sent, and what \
+                 was decompressed or copied for a read.",
+                log.read_memory_bytes,
+            ),
+            (
+                "memory_compaction_bytes",
+                "A part of memory_bytes: key map and buffers of compactions.",
+                log.compaction_memory_bytes,
+            ),
+            (
                 "memory_lent_bytes",
-                "Memory that readers hold until their sockets took it; a part of memory_bytes.",
+                "What readers keep of tails and reads in memory until their sockets took it.",
                 self.log.lending().lent() as u64,
             ),
             (

@@ -78,14 +78,19 @@ impl Job<'_> {
         let options = &shared.options.compaction;
         let offsets = u64::try_from(end.distance_from(self.first_dirty)).unwrap_or(0);
         let wanted = KeyMap::bytes_for(offsets, options.map_load_factor);
-        let allowed = options.map_bytes.min(shared.pool.budget() / 4);
+        let allowed = options.map_bytes.min(shared.memory.compaction.budget() / 4);
         let mut bytes = usize::try_from(wanted).unwrap_or(usize::MAX).min(allowed);
         // What is not there now is not waited for: a smaller map only takes more rounds.
         let charge = loop {
-            match shared.pool.charge(bytes) {
+            match shared.memory.compaction.charge(bytes) {
                 Ok(charge) => break charge,
                 Err(_) if bytes > SMALLEST_MAP => bytes /= 2,
-                Err(_) => break shared.charge(bytes).await.ok_or(Stop::Ended)?,
+                Err(_) => {
+                    break shared
+                        .charge(&shared.memory.compaction, bytes)
+                        .await
+                        .ok_or(Stop::Ended)?;
+                }
             }
         };
         let key = shared.compaction.key;
@@ -98,7 +103,7 @@ impl Job<'_> {
             if closed.end <= self.first_dirty {
                 continue;
             }
-            segment.load_index(&self.shared.storage).await;
+            self.shared.load_index(segment).await;
             let from = segment.index.borrow().position_before(self.first_dirty);
             let mut source = Source::open(self.shared, segment, from).await?;
             while let Some(run) = source.next().await? {

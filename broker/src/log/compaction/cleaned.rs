@@ -258,10 +258,15 @@ impl<'a> Writer<'a> {
 
 async fn memory(shared: &Shared, bytes: usize) -> Result<AlignedBuffer, Stop> {
     loop {
-        if let Ok(buffer) = shared.pool.aligned(bytes) {
+        if let Ok(buffer) = shared.memory.compaction.aligned(bytes) {
             return Ok(buffer);
         }
-        drop(shared.charge(bytes).await.ok_or(Stop::Ended)?);
+        drop(
+            shared
+                .charge(&shared.memory.compaction, bytes)
+                .await
+                .ok_or(Stop::Ended)?,
+        );
     }
 }
 

@@ -385,10 +385,9 @@ fn largest_index(segment_bytes: u64, interval_bytes: u64) -> u64 {
 
 /// The largest timestamp in a closed segment; the smallest there is when it cannot be read, so that
 /// the compaction says why.
-async fn largest_timestamp(shared: &Shared, segment: &Segment) -> i64 {
-    segment.load_index(&shared.storage).await;
-    let known = segment.index.borrow().largest_timestamp();
-    known.unwrap_or(i64::MIN)
+async fn largest_timestamp(shared: &Shared, segment: &Rc<Segment>) -> i64 {
+    let largest = shared.largest_timestamp(segment).await;
+    largest.unwrap_or(i64::MIN)
 }
 
 /// The timestamp of the first batch of the dirty section, where `max.compaction.lag.ms` asks for it.

@@ -38,7 +38,10 @@ impl<'a> Source<'a> {
         position: u64,
     ) -> Result<Source<'a>, Stop> {
         let step = shared.options.compaction.io_bytes;
-        let charge = shared.charge(2 * step).await.ok_or(Stop::Ended)?;
+        let charge = shared
+            .charge(&shared.memory.compaction, 2 * step)
+            .await
+            .ok_or(Stop::Ended)?;
         let file = segment.file(&shared.storage).await;
         let file = file.map_err(|error| Stop::not_opened(segment, &error))?;
         Ok(Source {
@@ -70,7 +73,12 @@ impl<'a> Source<'a> {
         let mut whole = whole_batches(&buffer);
         if whole == 0 {
             whole = self.first_size(&buffer, left)?;
-            self.large = Some(self.shared.charge(whole).await.ok_or(Stop::Ended)?);
+            self.large = Some(
+                self.shared
+                    .charge(&self.shared.memory.compaction, whole)
+                    .await
+                    .ok_or(Stop::Ended)?,
+            );
             let read = self.file.read_at(position, whole).await;
             buffer = self.check(read, whole)?;
         }
@@ -100,7 +108,7 @@ impl<'a> Source<'a> {
         if size as u64 > left {
             return Err(self.uncleanable("a batch runs beyond the end of the segment"));
         }
-        let limit = self.shared.pool.budget() / 4;
+        let limit = self.shared.memory.compaction.budget() / 4;
         if size > limit {
             return Err(self.uncleanable(format!(
                 "a batch of {size} bytes is more than a quarter of the shard's memory"

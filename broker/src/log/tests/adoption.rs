@@ -277,6 +277,9 @@ fn what_was_never_acknowledged_is_set_aside_when_its_beginning_is_missing() {
     let metadata = Path::new(FOLDER).join("partition.metadata");
     disk.put(&metadata, ours.as_bytes()).unwrap();
     disk.flip_bit(&segment(1000), 900, 1).unwrap();
+    // An earlier start set aside a segment of the same name.
+    let earlier = segment(2000).with_extension("log.set-aside");
+    disk.put(&earlier, b"earlier").unwrap();
     let simulated = storage(&simulator);
     simulator.run(async {
         let rig = opened(simulated).await;
@@ -284,11 +287,12 @@ fn what_was_never_acknowledged_is_set_aside_when_its_beginning_is_missing() {
         assert!(records.is_empty(), "{} records", records.len());
         append_durably(&rig, "more").await;
     });
-    for base in [1000, 2000] {
+    for (base, aside) in [(1000, "log.set-aside"), (2000, "log.set-aside-2")] {
         assert_eq!(disk.contents(&segment(base)), None);
-        let aside = segment(base).with_extension("log.set-aside");
+        let aside = segment(base).with_extension(aside);
         assert!(disk.contents(&aside).is_some(), "its bytes are kept");
     }
+    assert_eq!(disk.contents(&earlier).unwrap(), b"earlier");
 }
 
 #[test]

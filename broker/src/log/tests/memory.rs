@@ -190,6 +190,43 @@ fn a_direct_read_is_charged_for_as_long_as_its_bytes_live() {
 }
 
 #[test]
+fn every_byte_of_the_budget_is_counted_for_who_holds_it() {
+    let mut simulator = Simulator::new(8);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let configs = [LogConfig::default()];
+        let pool = BufferPool::new(MEMORY);
+        let rig = start_with_pool(disk, options(), &configs, pool.clone()).await;
+        let log = &rig.logs[&0];
+        for _ in 0..4 {
+            append(log).await.unwrap();
+        }
+        let stats = rig.shard.stats();
+        assert!(stats.dirty_tail_bytes >= 4 * VALUE_BYTES as u64);
+        assert_eq!(stats.tail_memory_bytes, pool.in_use() as u64);
+
+        rig.shard.checkpoint_now().await.unwrap();
+        log.release_memory(log.shared().unwrap().as_ref(), 0);
+        let stats = rig.shard.stats();
+        assert_eq!(stats.dirty_tail_bytes, 0, "the segment has it");
+        assert_eq!(stats.tail_memory_bytes, 4096, "the begun block");
+        assert_eq!(stats.read_memory_bytes, 0);
+
+        let read = log
+            .read(Offset::ZERO, log.log_end_offset(), 1)
+            .await
+            .unwrap();
+        let stats = rig.shard.stats();
+        assert!(stats.read_memory_bytes >= read.bytes as u64);
+        assert_eq!(stats.compaction_memory_bytes, 0);
+        assert_eq!(
+            stats.tail_memory_bytes + stats.read_memory_bytes,
+            pool.in_use() as u64
+        );
+    });
+}
+
+#[test]
 fn readers_wait_for_each_other_at_their_bound_and_for_nobody_else() {
     let mut simulator = Simulator::new(6);
     let disk = storage(&simulator);

@@ -26,16 +26,16 @@ fn buffers_count_against_the_budget_until_they_are_dropped() {
 fn what_is_kept_for_reuse_makes_room_for_other_sizes() {
     let pool = BufferPool::new(8 * BLOCK);
     drop(pool.aligned(6 * BLOCK).unwrap());
-    assert_eq!(pool.0.kept_bytes.get(), 6 * BLOCK);
+    assert_eq!(pool.pool.kept_bytes.get(), 6 * BLOCK);
     let other = pool.aligned(4 * BLOCK).unwrap();
     assert_eq!(
-        pool.0.kept_bytes.get(),
+        pool.pool.kept_bytes.get(),
         0,
         "kept and used together stay within the budget"
     );
     drop(other);
     let charge = pool.charge(7 * BLOCK).unwrap();
-    assert_eq!(pool.0.kept_bytes.get(), 0);
+    assert_eq!(pool.pool.kept_bytes.get(), 0);
     drop(charge);
 }
 
@@ -56,8 +56,8 @@ fn at_most_a_bounded_number_of_buffers_is_kept() {
         .map(|_| pool.aligned(BLOCK).unwrap())
         .collect();
     drop(buffers);
-    assert_eq!(pool.0.kept.borrow().len(), KEPT_BUFFERS);
-    assert_eq!(pool.0.kept_bytes.get(), KEPT_BUFFERS * BLOCK);
+    assert_eq!(pool.pool.kept.borrow().len(), KEPT_BUFFERS);
+    assert_eq!(pool.pool.kept_bytes.get(), KEPT_BUFFERS * BLOCK);
 }
 
 #[test]
@@ -156,4 +156,19 @@ fn a_charge_gives_back_what_it_does_not_need() {
     let mut charge = pool.charge(10 * BLOCK).unwrap();
     charge.shrink_to(BLOCK + 1);
     assert_eq!((charge.bytes(), pool.in_use()), (2 * BLOCK, 2 * BLOCK));
+}
+
+#[test]
+fn shares_of_one_budget_are_counted_apart() {
+    let pool = BufferPool::new(10 * BLOCK);
+    let (tails, reads) = (pool.share(), pool.share());
+    let buffer = tails.append_buffer(2 * BLOCK).unwrap();
+    let mut charge = reads.clone().charge(3 * BLOCK).unwrap();
+    assert_eq!((tails.in_share(), reads.in_share()), (2 * BLOCK, 3 * BLOCK));
+    assert_eq!((pool.in_share(), pool.in_use()), (0, 5 * BLOCK));
+    assert!(tails.aligned(6 * BLOCK).is_err(), "the budget is one");
+    charge.shrink_to(1);
+    assert_eq!(reads.in_share(), BLOCK);
+    drop((buffer, charge));
+    assert_eq!((tails.in_share(), reads.in_share()), (0, 0));
 }
