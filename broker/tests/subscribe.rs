@@ -1,11 +1,14 @@
 //! Subscribe: the broker pushes batches as they become readable, within the credit that the
 //! client grants and within its own bounds.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use corelog_protocol::native::{
     FetchPartition, FetchResponse, Frame, FrameKind, Message, SubscribeCreditRequest,
     SubscribeRequest, SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse,
 };
+use corelog_protocol::record::BatchView;
 use corelog_protocol::{ErrorCode, IsolationLevel, Offset, PartitionIndex, TopicId};
 use tempfile::TempDir;
 
@@ -104,6 +107,35 @@ fn what_is_there_is_pushed_and_then_what_comes() {
             .zip(["zero", "one", "two", "three"].map(String::from));
         assert_eq!(found, expected.collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_subscription_goes_on_behind_the_epoch_that_it_began_in() {
+    let folder = TempDir::new().unwrap();
+    let broker = BrokerProcess::start(folder.path(), 1);
+    let mut producer = broker.connect();
+    let topic_id = producer.create_topic(NewTopicBuilder::new("pushed", 1));
+    for value in ["zero", "one"] {
+        producer.produce(topic_id, 0, &batch_of([value]));
+    }
+    assert!(broker.stop().success());
+    // Every start begins an epoch.
+    let broker = BrokerProcess::start(folder.path(), 1);
+    let mut producer = broker.connect();
+    producer.produce(topic_id, 0, &batch_of(["two"]));
+    let mut reader = broker.connect();
+    let (_, payload) = reader.fetch(topic_id, 0, Offset::ZERO, Duration::ZERO);
+    let (first, _) = BatchView::parse(&payload).unwrap();
+    let from = FetchPartition {
+        last_fetched_epoch: first.partition_leader_epoch(),
+        ..position(topic_id, 0, 1)
+    };
+    let id = subscribe(&mut reader, u64::MAX, vec![from]);
+    let mut found = values(&mut reader, id, 2);
+    producer.produce(topic_id, 0, &batch_of(["three"]));
+    found.extend(values(&mut reader, id, 1));
+    let values: Vec<_> = found.into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, ["one", "two", "three"]);
 }
 
 #[test]

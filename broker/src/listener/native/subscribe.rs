@@ -24,7 +24,7 @@ use corelog_protocol::{ErrorCode, IsolationLevel};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::batch_end::next_offset;
+use super::batch_end::batch_end;
 use super::connection::Connection;
 use super::fetch::{partition_response, topic_partition};
 use super::outbox::{Outgoing, Reply};
@@ -283,7 +283,7 @@ impl Pusher {
         connection.outbox.room_for_pushes().await;
         let (mut goes_on, mut bytes) = (false, 0);
         if let Ok(fetched) = &outcome.result
-            && let Some(next) = next_offset(&fetched.data)
+            && let Some(end) = batch_end(&fetched.data)
         {
             bytes = fetched.data.len();
             // Other partitions used the credit that this fetch counted on: it is asked anew for
@@ -292,7 +292,10 @@ impl Pusher {
             if left < bytes && left < max_bytes {
                 return Some(partition);
             }
-            partition.fetch_offset = next;
+            partition.fetch_offset = end.next_offset;
+            // With the epoch that the client came with, the end of that epoch would look like a
+            // place where the log was cut back.
+            partition.last_fetched_epoch = end.leader_epoch;
             goes_on = true;
         }
         self.credit.take(bytes);
