@@ -8,9 +8,11 @@
 //!
 //! A second story: segments that are closed and deleted all the time, by size, by age and on demand.
 //! Nothing above the log's start may be lost, nothing deleted come back, and the start never move
-//! back.
+//! back. A third, of compaction, is told in `kill_loop/compacting.rs`.
 //!
 //! `CORELOG_TEST_KILL_ROUNDS` says how many rounds; `kill_loop.sh` runs many on a release build.
+
+mod compacting;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -125,28 +127,11 @@ fn kill_again_and_again(mode: &Mode, seed: u64) {
         } else {
             "400000"
         };
-        let producer_config = config
-            .clone()
-            .set("acks", "all")
-            .set("linger.ms", "1")
-            .set("batch.size", batch_size)
-            .set("retries", "0")
-            .set("request.timeout.ms", "2000")
-            .set("delivery.timeout.ms", "3000")
-            .set("max.block.ms", "3000");
+        let producer_config = producer_config(&config).set("batch.size", batch_size);
         let context = format!("{}, seed {seed:#x}, round {round}", mode.name);
         runtime.block_on(async {
             if round == 0 {
-                let topic = NewTopic {
-                    name: TOPIC.to_owned(),
-                    partitions: Some(PARTITIONS),
-                    replication_factor: None,
-                    configs: mode
-                        .topic
-                        .iter()
-                        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                        .collect(),
-                };
+                let topic = new_topic(TOPIC, PARTITIONS, mode.topic);
                 let admin = Admin::new(&config).await.unwrap();
                 admin
                     .create_topics(&[topic])
@@ -161,7 +146,8 @@ fn kill_again_and_again(mode: &Mode, seed: u64) {
         let mut load = runtime.spawn(load(producer_config, random.random(), next_value));
         let deleting = mode
             .deletes
-            .then(|| runtime.spawn(delete_now_and_then(config.clone(), random.random())));
+            .then(|| delete_now_and_then(config.clone(), TOPIC, PARTITIONS, random.random()))
+            .map(|deleting| runtime.spawn(deleting));
         let ended = runtime.block_on(async { tokio::time::timeout(life, &mut load).await });
         assert!(
             ended.is_err(),
@@ -210,6 +196,30 @@ fn kill_again_and_again(mode: &Mode, seed: u64) {
     );
 }
 
+fn new_topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> NewTopic {
+    let configs = configs.iter();
+    NewTopic {
+        name: name.to_owned(),
+        partitions: Some(partitions),
+        replication_factor: None,
+        configs: configs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    }
+}
+
+/// Sends each record once, and gives up soon when the broker is gone.
+fn producer_config(config: &ClientConfig) -> ClientConfig {
+    config
+        .clone()
+        .set("acks", "all")
+        .set("linger.ms", "1")
+        .set("retries", "0")
+        .set("request.timeout.ms", "2000")
+        .set("delivery.timeout.ms", "3000")
+        .set("max.block.ms", "3000")
+}
+
 /// Sends until the broker is gone; returns what it acknowledged and how many records were sent.
 async fn load(config: ClientConfig, seed: u64, first_value: u64) -> (Vec<(i32, i64, u64)>, u64) {
     let mut random = StdRng::seed_from_u64(seed);
@@ -252,7 +262,12 @@ async fn load(config: ClientConfig, seed: u64, first_value: u64) -> (Vec<(i32, i
 }
 
 /// Deletes records until the broker is gone; returns where it was told that which log starts.
-async fn delete_now_and_then(config: ClientConfig, seed: u64) -> Vec<(i32, i64)> {
+async fn delete_now_and_then(
+    config: ClientConfig,
+    topic: &'static str,
+    partitions: i32,
+    seed: u64,
+) -> Vec<(i32, i64)> {
     let mut random = StdRng::seed_from_u64(seed);
     let config = config
         .set("request.timeout.ms", "1000")
@@ -263,8 +278,8 @@ async fn delete_now_and_then(config: ClientConfig, seed: u64) -> Vec<(i32, i64)>
         return starts;
     };
     loop {
-        let index = random.random_range(0..PARTITIONS);
-        let partition = TopicPartition::new(TOPIC, PartitionIndex::new(index));
+        let index = random.random_range(0..partitions);
+        let partition = TopicPartition::new(topic, PartitionIndex::new(index));
         let one = std::slice::from_ref(&partition);
         let (Ok(begins), Ok(ends)) = (
             consumer.beginning_offsets(one).await,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Kills a release-built broker under load, ROUNDS times in each mode (default 200): at two durability
-# levels, and while segments are closed and deleted all the time.
+# levels, while segments are closed and deleted all the time, and while they are compacted, too.
 # usage: kill_loop.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
