@@ -24,9 +24,10 @@ pub(crate) async fn run(root: PathBuf) -> anyhow::Result<String> {
     };
     let rig = open(root, 2, config).await?;
     let (probe, log) = (&rig.logs[0], &rig.logs[1]);
-    let mut probe_config = LogConfig::default();
-    probe_config.durability = Durability::Sync;
-    probe.set_config(probe_config);
+    probe.set_config(LogConfig {
+        durability: Durability::Sync,
+        ..LogConfig::default()
+    });
     let (mut with, mut without, mut ratios, mut took) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
