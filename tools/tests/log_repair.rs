@@ -11,8 +11,11 @@ use std::process::{Command, Output};
 
 use corelog_broker::log::inspect::{BLOCK, GROUP_HEADER_BYTES, JournalGroup};
 use corelog_protocol::Compression;
+use corelog_protocol::record::split_batches;
 use harness::{BrokerProcess, Running};
-use log_folder::{batch, batches, flip, segment, verify, write_partition, write_segment};
+use log_folder::{
+    batch, batches, flip, positions, segment, verify, write_partition, write_segment,
+};
 
 /// A folder as Kafka has it: one partition, no journal.
 fn foreign() -> (tempfile::TempDir, PathBuf) {
@@ -110,10 +113,13 @@ fn a_damaged_batch_leaves_the_service_and_the_others_stay() {
     let first = batch(1000, 10, 1, Compression::None).len();
     flip(&path, first + 90, 5);
     let damaged = fs::read(&path).unwrap();
+    let checksums = path.with_extension("checksums");
+    fs::write(&checksums, "of the bytes as they were").unwrap();
     assert_mends(root.path(), "keep all of it but");
     let (_, report) = verify(root.path());
     assert_eq!(report["records"], 2990);
     assert_eq!(report["gaps"], 1, "the ten records of the batch");
+    assert!(!checksums.exists(), "it speaks of other bytes");
     assert_eq!(
         quarantined(root.path())["00000000000000001000.log"],
         damaged
@@ -128,6 +134,216 @@ fn segments_that_overlap_leave_the_service() {
     assert_eq!(code, 0, "{said}");
     let (code, report) = verify(root.path());
     assert_eq!((code, &report["records"]), (1, &3000.into()), "{report:#}");
+}
+
+/// The records that are served, in order.
+fn records(partition: &Path) -> Vec<i64> {
+    let mut paths: Vec<_> = fs::read_dir(partition)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "log"))
+        .collect();
+    paths.sort();
+    let mut offsets = Vec::new();
+    for path in paths {
+        let bytes = fs::read(path).unwrap();
+        for batch in split_batches(&bytes) {
+            let batch = batch.unwrap();
+            batch.verify_crc().unwrap();
+            offsets.extend(batch.base_offset().get()..batch.next_offset().get());
+        }
+    }
+    offsets
+}
+
+/// The base offset and the leader epoch of a batch lie outside its CRC. One bit of one of them
+/// turned, and repair took everything behind that batch for damaged and out of the log.
+#[test]
+fn a_turned_bit_in_a_header_is_turned_back() {
+    let (root, partition) = foreign();
+    let path = segment(&partition, 1000);
+    let at = positions(&path)[50];
+    let whole = fs::read(&path).unwrap();
+    let all: Vec<i64> = (0..3000).collect();
+    // Of the base offset the bits of 2^63, 2^62, 2^40, 2^10 and 1; of the epoch those of 2^31, 2^20, 1.
+    let base_offset = [(0, 7), (0, 6), (2, 0), (6, 2), (7, 0)];
+    let leader_epoch = [(12, 7), (13, 4), (15, 0)];
+    for (byte, bit) in base_offset.into_iter().chain(leader_epoch) {
+        flip(&path, at + byte, bit);
+        let damaged = fs::read(&path).unwrap();
+        let (_, report) = verify(root.path());
+        let told = log_folder::damages(&report);
+        let told: Vec<_> = told.iter().filter(|it| it.0.ends_with(".log")).collect();
+        assert_eq!(told.len(), 1, "one wrong header is told once: {told:#?}");
+        let field = match byte < 8 {
+            true => "base offset",
+            false => "leader epoch",
+        };
+        let what = format!("the batch at byte {at} has {field}");
+        assert_mends(root.path(), &what);
+        assert_eq!(fs::read(&path).unwrap(), whole, "byte {byte}, bit {bit}");
+        assert_eq!(records(&partition), all);
+        let kept = quarantined(root.path());
+        assert_eq!(kept["00000000000000001000.log"], damaged);
+        fs::remove_dir_all(root.path().join("quarantine")).unwrap();
+    }
+}
+
+#[test]
+fn a_batch_with_the_offsets_of_another_place_leaves_alone() {
+    for claimed in [700_005, 1 << 40 | 5_i64, 17, -9, i64::MAX - 3] {
+        let (root, partition) = foreign();
+        let path = segment(&partition, 1000);
+        let at = positions(&path)[50];
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at..at + 8].copy_from_slice(&claimed.to_be_bytes());
+        fs::write(&path, bytes).unwrap();
+        assert_mends(root.path(), "keep all of it but");
+        let expected: Vec<i64> = (0..1500).chain(1510..3000).collect();
+        assert_eq!(records(&partition), expected, "{claimed}");
+    }
+}
+
+/// A wrong base offset in the last batch of a segment contradicts only the next segment.
+#[test]
+fn a_turned_bit_at_the_end_of_a_segment_leaves_the_next_segment_alone() {
+    let (root, partition) = foreign();
+    let path = segment(&partition, 1000);
+    let whole = fs::read(&path).unwrap();
+    flip(&path, *positions(&path).last().unwrap() + 5, 6);
+    assert_mends(
+        root.path(),
+        "has base offset 4196294 where those before and behind",
+    );
+    assert_eq!(fs::read(&path).unwrap(), whole);
+}
+
+/// The length lies outside the CRC as well: a batch seemed to hold all that follow it.
+#[test]
+fn a_length_that_swallows_other_batches_takes_none_of_them_along() {
+    let (root, partition) = foreign();
+    let path = segment(&partition, 1000);
+    let positions = positions(&path);
+    let length = positions[51] - positions[50] - 12;
+    let mut bytes = fs::read(&path).unwrap();
+    // A bit more, and it still ends inside the file.
+    let swallowing = u32::try_from(length).unwrap() | 1 << 12;
+    let at = positions[50] + 8;
+    bytes[at..at + 4].copy_from_slice(&swallowing.to_be_bytes());
+    assert!(positions[50] + (swallowing as usize) < bytes.len());
+    fs::write(&path, bytes).unwrap();
+    assert_mends(root.path(), "keep all of it but");
+    let expected: Vec<i64> = (0..1500).chain(1510..3000).collect();
+    assert_eq!(records(&partition), expected);
+}
+
+/// What compaction writes to take the place of the first two segments.
+fn write_swap(partition: &Path) -> PathBuf {
+    let path = partition.join("00000000000000000000.log.swap");
+    let mut bytes = batches(0, 300, 1);
+    bytes.extend(batches(1700, 2000, 1));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn remove_segment(partition: &Path, base: i64) {
+    let path = segment(partition, base);
+    for extension in ["log", "index", "timeindex"] {
+        fs::remove_file(path.with_extension(extension)).unwrap();
+    }
+}
+
+#[test]
+fn a_swap_that_is_whole_is_left_to_the_next_start() {
+    let (root, partition) = foreign();
+    let swap = write_swap(&partition);
+    remove_segment(&partition, 1000);
+    let (code, report) = verify(root.path());
+    assert_eq!((code, &report["notes"]), (0, &1.into()), "{report:#}");
+    assert_eq!(report["records"], 1600, "the swap's, not the source's");
+    let (code, said) = repair(root.path(), &["--apply"]);
+    assert_eq!((code, said.trim()), (0, "Nothing is to be mended."));
+    assert!(swap.exists());
+}
+
+#[test]
+fn a_damaged_swap_whose_sources_are_there_leaves() {
+    // Damage in its middle, and at its end.
+    for from_end in [5000, 30] {
+        let (root, partition) = foreign();
+        let swap = write_swap(&partition);
+        let length = fs::metadata(&swap).unwrap().len();
+        flip(&swap, usize::try_from(length).unwrap() - from_end, 3);
+        let damaged = fs::read(&swap).unwrap();
+        log_folder::assert_damage(
+            root.path(),
+            "00000000000000000000.log.swap",
+            "they are all there",
+        );
+        assert_mends(root.path(), "the segments it was to replace are all there");
+        assert!(!swap.exists());
+        assert_eq!(records(&partition), (0..3000).collect::<Vec<_>>());
+        let kept = quarantined(root.path());
+        assert_eq!(kept["00000000000000000000.log.swap"], damaged);
+    }
+}
+
+#[test]
+fn a_damaged_swap_whose_sources_are_gone_is_the_segment() {
+    let (root, partition) = foreign();
+    let swap = write_swap(&partition);
+    let source = fs::read(segment(&partition, 0)).unwrap();
+    flip(&swap, batch(0, 10, 1, Compression::None).len() + 90, 3);
+    let damaged = fs::read(&swap).unwrap();
+    remove_segment(&partition, 1000);
+    log_folder::assert_damage(
+        root.path(),
+        "00000000000000000000.log.swap",
+        "not all of them are there",
+    );
+    assert_mends(
+        root.path(),
+        "it takes the place of the segments it was to replace",
+    );
+    assert!(!swap.exists());
+    let expected: Vec<i64> = (0..10).chain(20..300).chain(1700..3000).collect();
+    assert_eq!(records(&partition), expected);
+    let kept = quarantined(root.path());
+    assert_eq!(kept["00000000000000000000.log.swap"], damaged);
+    assert_eq!(kept["00000000000000000000.log"], source);
+}
+
+/// Created and written since the broker's last start, so that only the journal tells how far it
+/// goes. What its segment holds is rewritten from there; a repair that cut it would take the bytes
+/// of an extent along, which are nowhere else.
+#[test]
+fn a_partition_that_only_the_journal_knows_is_left_to_the_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = BrokerProcess::start(folder.path());
+    broker.run(&["topic", "create", "events", "--partitions", "1"]);
+    produce(&broker, 0..100);
+    broker.kill();
+    let partition = folder.path().join("data/events-0");
+    let mut torn = batch(0, 10, 0, Compression::None);
+    torn.truncate(torn.len() - 5);
+    fs::write(segment(&partition, 0), torn).unwrap();
+
+    let (code, report) = verify(folder.path());
+    assert_eq!(code, 0, "the replay decides: {report:#}");
+    assert_ne!(report["notes"], 0);
+    let before = files_below(&partition);
+    for options in [
+        &["--apply"][..],
+        &["--partition", "events-0", "--accept", "--apply"],
+    ] {
+        let (code, said) = repair(folder.path(), options);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("left"), "{said}");
+        assert!(said.to_lowercase().contains("start"), "{said}");
+        assert!(files_below(&partition) == before, "{said}");
+    }
+    broker = BrokerProcess::start(folder.path());
+    assert_eq!(consumed(&broker).len(), 100);
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod harness;
 mod log_folder;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use corelog_protocol::Compression;
 use harness::{BrokerProcess, Running};
@@ -174,13 +175,106 @@ fn swapped_overlapping_and_missing_segments_are_found() {
         "it begins at offset 1500, and the one before ends at 2000",
     );
 
-    // Only a gap: compaction leaves such, too.
+    // Of another broker's log nobody knows whether compaction left the gap.
     let (_folder, missing) = partition();
     fs::remove_file(segment(&missing, 1000)).unwrap();
     let (code, report) = verify(&missing);
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(report["gaps"], 1);
-    assert_eq!(report["notes"], 2, "its indexes are left");
+    assert_eq!(report["notes"], 3, "the hole, and its indexes are left");
+    let findings = report["findings"].as_array().unwrap().iter();
+    let hole = findings.filter(|it| it["offset"] == 1000).count();
+    assert_eq!(hole, 1, "{report:#}");
+}
+
+/// A broker's folder in which the log has several segments, written and read again at a start.
+fn with_segments(folder: &Path) -> BrokerProcess {
+    let mut broker = BrokerProcess::start(folder);
+    broker.run(&[
+        "topic",
+        "create",
+        "events",
+        "--partitions",
+        "1",
+        "--config",
+        "max.message.bytes=65536",
+        "--config",
+        "segment.bytes=65600",
+    ]);
+    for round in 0..6 {
+        let produce = ["produce", "events", "--partition", "0"];
+        let mut producing = Running::start(broker.corelog(&produce));
+        let lines: String = (0..60)
+            .map(|n| format!("round {round} line {n} {}\n", "x".repeat(1000)))
+            .collect();
+        producing.feed(lines.as_bytes());
+        assert_eq!(producing.finish().len(), 60);
+    }
+    broker.terminate();
+    BrokerProcess::start(folder)
+}
+
+fn bases(partition: &Path) -> Vec<i64> {
+    let files = fs::read_dir(partition).unwrap();
+    let mut bases: Vec<i64> = files
+        .filter_map(|file| {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            name.strip_suffix(".log")?.parse().ok()
+        })
+        .collect();
+    bases.sort_unstable();
+    bases
+}
+
+#[test]
+fn a_closed_segment_of_ours_that_is_missing_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = with_segments(folder.path());
+    broker.terminate();
+    let (code, report) = verify(folder.path());
+    assert_eq!(code, 0, "{report:#}");
+    let partition = folder.path().join("data/events-0");
+    let bases = bases(&partition);
+    assert!(bases.len() >= 4, "{bases:?}");
+    let path = segment(&partition, bases[1]);
+    let whole = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let (from, to) = (bases[1], bases[2]);
+    assert_damage(
+        folder.path(),
+        &format!("{to:020}.log"),
+        &format!("the offsets from {from} up to {to} are missing before it"),
+    );
+    let (_, report) = verify(folder.path());
+    assert_eq!(report["damages"], 1, "{report:#}");
+    fs::write(path, whole).unwrap();
+    assert_eq!(verify(folder.path()).0, 0);
+}
+
+/// Records were deleted, the segments that held them went, and the broker was killed before the next
+/// checkpoint: only the journal knows where the log begins.
+#[test]
+fn a_log_start_that_only_the_journal_knows_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = with_segments(folder.path());
+    let partition = folder.path().join("data/events-0");
+    let before = bases(&partition);
+    assert!(before.len() >= 4, "{before:?}");
+    let middle = before[2].to_string();
+    broker.run(&["topic", "delete-records", "events", "--before", &middle]);
+    let asked = Instant::now();
+    while bases(&partition) != before[2..] {
+        assert!(asked.elapsed() < Duration::from_secs(60), "they go");
+        std::thread::yield_now();
+    }
+    broker.kill();
+    let (code, report) = verify(folder.path());
+    assert_eq!(code, 0, "{report:#}");
+
+    // One more segment is gone, of which the journal says nothing.
+    fs::remove_file(segment(&partition, before[2])).unwrap();
+    let what = format!("and the log at {middle}");
+    assert_damage(folder.path(), "events-0", &what);
 }
 
 #[test]

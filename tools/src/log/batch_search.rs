@@ -64,6 +64,23 @@ pub(crate) fn find_batch(
     Ok(Search::Nothing)
 }
 
+/// Whether a whole batch, with a CRC that is right, begins at a position and ends before `end`.
+pub(crate) fn holds_batch(file: &File, position: u64, end: u64) -> io::Result<bool> {
+    let mut header = [0; BATCH_HEADER_BYTES];
+    let left = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
+    if left < header.len() {
+        return Ok(false);
+    }
+    file.read_exact_at(&mut header, position)?;
+    let Ok(header) = BatchHeader::read_from_bytes(&header) else {
+        return Ok(false);
+    };
+    match header.check(left) {
+        Ok(size) => Ok(checksum(file, position, size)? == Some(header.crc.get())),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Size and checksum in a header in which everything is as a batch of the offsets to come has it.
 fn plausible(bytes: &[u8], left: usize, next_offset: Offset) -> Option<(usize, u32)> {
     /// Attributes behind bit 6 mean nothing yet.

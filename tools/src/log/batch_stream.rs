@@ -4,13 +4,13 @@
 //! claim.
 
 use corelog_protocol::record::{
-    Attributes, BATCH_HEADER_BYTES, BatchError, BatchHeader, CRC_COVERS_FROM,
+    Attributes, BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, CRC_COVERS_FROM,
 };
 use corelog_protocol::{LeaderEpoch, Offset};
 use crc32c::crc32c_append;
 use zerocopy::FromBytes;
 
-/// A batch that went by.
+/// A batch that went by. No CRC covers its base offset, which may be any.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) position: u64,
@@ -25,17 +25,25 @@ impl Batch {
         self.crc == self.header.crc.get()
     }
 
+    /// The base offset is negative, or so great that the last one is none any more.
+    pub(crate) fn is_out_of_range(&self) -> bool {
+        let count = i64::from(self.header.last_offset_delta.get()) + 1;
+        let base = self.header.base_offset.get();
+        base < 0 || base.checked_add(count).is_none()
+    }
+
+    /// The greatest there is if it is out of range.
     pub(crate) fn base_offset(&self) -> Offset {
-        Offset::new(self.header.base_offset.get())
+        Offset::try_from(self.header.base_offset.get()).unwrap_or(Offset::MAX)
     }
 
     pub(crate) fn last_offset(&self) -> Offset {
         let delta = i64::from(self.header.last_offset_delta.get());
-        Offset::new(self.header.base_offset.get() + delta)
+        Offset::new(self.base_offset().get().saturating_add(delta))
     }
 
     pub(crate) fn next_offset(&self) -> Offset {
-        Offset::new(self.last_offset().get() + 1)
+        Offset::new(self.last_offset().get().saturating_add(1))
     }
 
     pub(crate) fn epoch(&self) -> Option<LeaderEpoch> {
@@ -117,7 +125,12 @@ impl BatchStream {
             let header = BatchHeader::read_from_bytes(&self.head)
                 .expect("a header has as many bytes as a header");
             let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
-            let size = header.check(left).map_err(|reason| self.broken(reason))?;
+            let size = match header.check(left) {
+                Err(BatchError::OffsetRange { .. }) if is_only_misplaced(&header) => {
+                    BATCH_PREFIX_BYTES + header.batch_length.get().unsigned_abs() as usize
+                }
+                other => other.map_err(|reason| self.broken(reason))?,
+            };
             self.under_way = Some(Batch {
                 position: self.position,
                 size,
@@ -147,6 +160,13 @@ impl BatchStream {
             reason,
         }
     }
+}
+
+/// Of a header with offsets that cannot be: with another base offset all would be well.
+fn is_only_misplaced(header: &BatchHeader) -> bool {
+    let mut placed = header.clone();
+    placed.base_offset.set(0);
+    placed.check(usize::MAX).is_ok()
 }
 
 #[cfg(test)]

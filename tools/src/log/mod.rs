@@ -11,6 +11,8 @@ mod place;
 mod repair;
 mod sequential;
 mod small_file;
+mod survey;
+mod swap;
 mod verify;
 
 use std::process::ExitCode;

@@ -53,11 +53,13 @@ pub(crate) struct PartitionFolder {
     pub(crate) path: PathBuf,
     /// By base offset.
     pub(crate) segments: Vec<SegmentFile>,
+    /// By base offset: what a compaction wrote to take the place of segments, and a crash left.
+    pub(crate) swaps: Vec<SegmentFile>,
     /// The other files.
     pub(crate) others: Vec<PathBuf>,
 }
 
-/// One `.log` file.
+/// One `.log` file, or one that is to become one.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentFile {
     pub(crate) path: PathBuf,
@@ -72,32 +74,62 @@ impl PartitionFolder {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        let files = self.segments.iter().chain(&self.swaps);
+        files.map(|segment| segment.bytes).sum()
     }
 
     pub(crate) fn read(path: &Path) -> anyhow::Result<PartitionFolder> {
         let mut folder = PartitionFolder {
             path: path.to_owned(),
             segments: Vec::new(),
+            swaps: Vec::new(),
             others: Vec::new(),
         };
-        for file in list(path)? {
-            match segment_of(&file)? {
-                Some(segment) => folder.segments.push(segment),
-                None => folder.others.push(file),
+        // Kafka also splits a segment by way of such files, and has renamed some of the parts at
+        // most: as long as there is a cleaned one, swaps from there on are not complete, and a start
+        // removes them.
+        let files = list(path)?;
+        let cleaned = files.iter().filter_map(|file| base_in(file, ".cleaned"));
+        let swaps_end = cleaned.min();
+        for file in files {
+            let counts = |swap: &SegmentFile| swaps_end.is_none_or(|end| swap.base_offset < end);
+            if let Some(segment) = segment_of(&file)? {
+                folder.segments.push(segment);
+            } else if let Some(swap) = swap_of(&file)?.filter(counts) {
+                folder.swaps.push(swap);
+            } else {
+                folder.others.push(file);
             }
         }
         folder.segments.sort_by_key(|segment| segment.base_offset);
+        folder.swaps.sort_by_key(|segment| segment.base_offset);
         Ok(folder)
     }
 }
 
+/// The base offset in a segment's name that has something put behind it.
+fn base_in(path: &Path, suffix: &str) -> Option<Offset> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    base_offset_of(name?.strip_suffix(suffix)?)
+}
+
 /// The segment that a file is by its name.
 pub(crate) fn segment_of(path: &Path) -> anyhow::Result<Option<SegmentFile>> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let Some(base_offset) = name.and_then(base_offset_of) else {
-        return Ok(None);
-    };
+    match base_in(path, "") {
+        Some(base_offset) => regular(path, base_offset),
+        None => Ok(None),
+    }
+}
+
+/// The segment that a file is to become by its name, when a compaction is finished.
+pub(crate) fn swap_of(path: &Path) -> anyhow::Result<Option<SegmentFile>> {
+    match base_in(path, ".swap") {
+        Some(base_offset) => regular(path, base_offset),
+        None => Ok(None),
+    }
+}
+
+fn regular(path: &Path, base_offset: Offset) -> anyhow::Result<Option<SegmentFile>> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(metadata.is_file().then(|| SegmentFile {
         path: path.to_owned(),

@@ -79,6 +79,18 @@ pub(crate) fn write_partition(folder: &Path) {
     .unwrap();
 }
 
+/// Where each batch of a segment begins.
+pub(crate) fn positions(path: &Path) -> Vec<usize> {
+    let bytes = fs::read(path).unwrap();
+    let sizes = split_batches(&bytes).map(|batch| batch.unwrap().size_in_bytes());
+    let ends = sizes.scan(0, |end, size| {
+        let begin = *end;
+        *end += size;
+        Some(begin)
+    });
+    ends.collect()
+}
+
 /// Turns one bit of a file.
 pub(crate) fn flip(path: &Path, position: usize, bit: u8) {
     let mut bytes = fs::read(path).unwrap();

@@ -8,14 +8,13 @@ use corelog_broker::log::inspect::{Checkpoint, JOURNAL_FOLDER, PartitionPlace, S
 
 use super::quarantine::{Quarantine, replace};
 use crate::log::small_file::{LARGEST_CHECKPOINT, read_bounded};
-use crate::log::verify::journal;
+use crate::log::verify::journal::{self, JournalFolder, Known};
 
 /// `start.checkpoint` and the shards' of the same generation.
 pub(super) struct Checkpoints {
     start: Checkpoint,
     files: Vec<(PathBuf, Vec<u8>, Checkpoint)>,
-    /// The journals hold groups that no checkpoint covers.
-    are_behind: bool,
+    journal: JournalFolder,
 }
 
 impl Checkpoints {
@@ -32,25 +31,22 @@ impl Checkpoints {
                 }
             }
         }
-        let are_behind = journal::has_uncovered_groups(&root.join(JOURNAL_FOLDER), journal_files);
+        let journal = journal::read(&root.join(JOURNAL_FOLDER), journal_files);
         Ok(Checkpoints {
             start,
             files,
-            are_behind,
+            journal,
         })
     }
 
+    /// The journals hold groups that no checkpoint covers.
     pub(super) fn are_behind(&self) -> bool {
-        self.are_behind
+        self.journal.has_uncovered_groups()
     }
 
-    /// Where a partition stands: the shards' checkpoints are newer than the start's.
-    pub(super) fn place(&self, id: TopicPartition) -> Option<&PartitionPlace> {
-        let is_start = |path: &Path| path.file_name().is_some_and(|it| it == START_CHECKPOINT);
-        let mut shards = self.files.iter().filter(|file| !is_start(&file.0));
-        shards
-            .find_map(|file| file.2.partitions.get(&id))
-            .or_else(|| self.start.partitions.get(&id))
+    /// What checkpoints and journals say of a partition.
+    pub(super) fn known(&self, id: TopicPartition) -> Known<'_> {
+        self.journal.known(id)
     }
 
     pub(super) fn suspicion(&self, id: TopicPartition) -> Option<&str> {
@@ -76,7 +72,7 @@ impl Checkpoints {
             let accepted = Checkpoint::accept(&bytes, id, place);
             let accepted =
                 accepted.map_err(|problem| anyhow::anyhow!("{} is {problem}", path.display()))?;
-            quarantine.copy(path)?;
+            quarantine.keep(path)?;
             replace(path, &accepted)?;
         }
         Ok(())

@@ -7,7 +7,6 @@
 mod checkpoints;
 mod partition;
 mod quarantine;
-mod survey;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -10,11 +10,12 @@ use corelog_broker::log::inspect::{BLOCK, PartitionPlace};
 use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex};
 
 use super::checkpoints::Checkpoints;
-use super::quarantine::{Quarantine, replace};
-use super::survey::{Standing, Survey, survey};
+use super::quarantine::{Act, Quarantine, cut, keep_parts, reindex, replace, take_out};
 use super::{Left, Step, segments_of};
 use crate::log::place::{PartitionFolder, SegmentFile};
 use crate::log::small_file::{LARGEST_TEXT, leader_epochs, read_bounded, topic_id};
+use crate::log::survey::{Field, Fix, LogSurvey, Survey, survey};
+use crate::log::swap::{Fate, SettledLog, Swap};
 
 const EPOCHS: &str = "leader-epoch-checkpoint";
 
@@ -43,8 +44,11 @@ enum Freedom {
 impl Repair<'_> {
     pub(super) fn run(&mut self) -> anyhow::Result<()> {
         let id = self.owner();
-        let place = id.and_then(|id| self.checkpoints?.place(id)).cloned();
-        let suspicion = id.and_then(|id| self.checkpoints?.suspicion(id));
+        let checkpoints = self.checkpoints;
+        let known = id.and_then(|id| Some(checkpoints?.known(id)));
+        let known = known.unwrap_or_default();
+        let place = known.place;
+        let suspicion = id.and_then(|id| checkpoints?.suspicion(id));
         if let Some(reason) = suspicion
             && !self.accept
         {
@@ -59,8 +63,8 @@ impl Repair<'_> {
         }
         if self.accept
             && suspicion.is_none()
-            && place.is_some()
-            && self.checkpoints.is_some_and(Checkpoints::are_behind)
+            && (place.is_some() || known.is_for_the_replay())
+            && checkpoints.is_some_and(Checkpoints::are_behind)
         {
             let why = "the journals hold more than the segments: start the broker and stop it, so \
                        that they are replayed, and look again"
@@ -68,36 +72,61 @@ impl Repair<'_> {
             self.leave(&self.folder.path.clone(), why);
             return Ok(());
         }
-        if self.folder.segments.is_empty() && suspicion.is_none() {
+        let is_empty = self.folder.segments.is_empty() && self.folder.swaps.is_empty();
+        if is_empty && suspicion.is_none() {
             return Ok(());
         }
-        let quarantine = Quarantine::new(self.root, &self.folder.name());
-        let mut standing = Standing::default();
-        let mut last = None;
-        let freedom = |base: Offset| match &place {
-            Some(place) if !self.accept && base >= place.segment_base => Freedom::IndexesOnly,
-            Some(_) if !self.accept => Freedom::Closed,
-            _ => Freedom::Full,
+        let log = SettledLog::of(self.folder, place.map(|place| place.segment_base));
+        let log = match log {
+            Ok(log) => log,
+            Err(error) => {
+                let why = format!("what compaction left in it cannot be read: {error}");
+                self.leave(&self.folder.path.clone(), why);
+                return Ok(());
+            }
         };
-        let segments: Vec<_> = self
-            .folder
-            .segments
-            .iter()
-            .map(|segment| (segment, freedom(segment.base_offset)))
-            .collect();
-        for (segment, freedom) in segments {
-            if let Some(kept) = self.segment(segment, freedom, &mut standing, &quarantine)? {
+        let quarantine = Quarantine::new(self.root, &self.folder.name());
+        for swap in &log.swaps {
+            self.swap(swap, &quarantine)?;
+        }
+        let accept = self.accept;
+        let freedom = |base: Offset| match place {
+            _ if accept => Freedom::Full,
+            Some(place) if base >= place.segment_base => Freedom::IndexesOnly,
+            Some(_) => Freedom::Closed,
+            None if known.is_for_the_replay() => Freedom::IndexesOnly,
+            None => Freedom::Full,
+        };
+        let standing = survey(log.segments.iter());
+        let mut last = None;
+        for (segment, found) in log.segments.iter().zip(&standing.segments) {
+            let freedom = freedom(segment.base_offset);
+            if let Some(kept) = self.segment(segment, found, freedom, &quarantine)? {
                 last = Some((segment.base_offset, kept));
             }
         }
-        if place.is_none() || self.accept {
+        if self.accept || (place.is_none() && !known.is_for_the_replay()) {
             self.epochs(&standing.epochs, &quarantine)?;
         }
         if self.accept
-            && let (Some(id), Some(checkpoints)) = (id, self.checkpoints)
+            && let (Some(id), Some(checkpoints)) = (id, checkpoints)
         {
-            let known = (id, place.as_ref());
-            self.accept(known, checkpoints, &standing, last, &quarantine)?;
+            self.accept((id, place), checkpoints, &standing, last, &quarantine)?;
+        }
+        Ok(())
+    }
+
+    /// What a compaction left to replace other segments.
+    fn swap(&mut self, swap: &Swap, quarantine: &Quarantine) -> anyhow::Result<()> {
+        let Fate::IsNotNeeded { problem } = &swap.fate else {
+            return Ok(());
+        };
+        let what = format!(
+            "move it to {}: {problem}, and the segments it was to replace are all there",
+            quarantine.path().display()
+        );
+        if self.step(&swap.file.path, what) {
+            quarantine.perform(&take_out(&swap.file))?;
         }
         Ok(())
     }
@@ -139,69 +168,39 @@ impl Repair<'_> {
     fn segment(
         &mut self,
         segment: &SegmentFile,
+        found: &Survey,
         freedom: Freedom,
-        standing: &mut Standing,
         quarantine: &Quarantine,
     ) -> anyhow::Result<Option<u64>> {
-        let before = standing.clone();
-        let found = match survey(segment, standing) {
-            Ok(found) => found,
-            Err(error) => {
-                *standing = before;
-                let why = format!("it cannot be read: {error}; copy what can be read elsewhere");
-                self.leave(&segment.path, why);
-                return Ok(Some(segment.bytes));
-            }
-        };
-        if found.kept_bytes() == segment.bytes {
+        if let Some(error) = &found.unreadable {
+            let why = format!("it cannot be read: {error}; copy what can be read elsewhere");
+            self.leave(&segment.path, why);
+            return Ok(Some(segment.bytes));
+        }
+        if found.is_whole(segment.bytes) {
             if found.index_is_wrong {
                 let what = "write its indexes anew".to_owned();
                 if self.step(&segment.path, what) {
-                    write_indexes(segment, &found, quarantine)?;
+                    quarantine.perform(&reindex(segment))?;
                 }
             }
             return Ok(Some(segment.bytes));
         }
-        let problem = found.problem.clone().unwrap_or_default();
-        let lost = segment.bytes - found.kept_bytes();
         if freedom == Freedom::IndexesOnly {
             let why = format!(
-                "{problem}: what a broker acknowledged there, its checkpoint and its journal know. \
-                 Start it: it mends what it can, and names the partition if it cannot"
+                "{}: what a broker acknowledged there, its checkpoint and its journal know. \
+                 Start it: it mends what it can, and names the partition if it cannot",
+                problems(found)
             );
             self.leave(&segment.path, why);
             return Ok(Some(segment.bytes));
         }
-        if found.parts.is_empty() && freedom == Freedom::Closed {
-            let what = format!("move it to {}: {problem}", quarantine.path().display());
-            if self.step(&segment.path, what) {
-                for extension in ["log", "index", "timeindex"] {
-                    quarantine.take(&segment.path.with_extension(extension))?;
-                }
-            }
-            return Ok(None);
+        let (what, acts) = mend(segment, found, freedom, quarantine.path());
+        if self.step(&segment.path, what) {
+            quarantine.perform(&acts)?;
         }
-        if found.is_cut() && freedom == Freedom::Full {
-            let what = format!(
-                "cut its last {lost} bytes, from byte {} on, and keep them in {}: {problem}",
-                found.first_lost(),
-                quarantine.path().display()
-            );
-            if self.step(&segment.path, what) {
-                quarantine.cut(&segment.path, found.first_lost())?;
-                write_indexes(segment, &found, quarantine)?;
-            }
-        } else {
-            let what = format!(
-                "move it to {} and keep all of it but {lost} bytes: {problem}",
-                quarantine.path().display()
-            );
-            if self.step(&segment.path, what) {
-                quarantine.keep_parts(&segment.path, &found.parts)?;
-                write_indexes(segment, &found, quarantine)?;
-            }
-        }
-        Ok(Some(found.kept_bytes()))
+        let is_gone = found.parts.is_empty() && freedom == Freedom::Closed;
+        Ok((!is_gone).then(|| found.kept_bytes()))
     }
 
     /// A file of leader epochs that the batches contradict.
@@ -221,7 +220,7 @@ impl Repair<'_> {
             for (epoch, offset) in found {
                 text.push_str(&format!("{epoch} {offset}\n"));
             }
-            quarantine.take(&path)?;
+            quarantine.keep(&path)?;
             replace(&path, text.as_bytes())?;
         }
         Ok(())
@@ -232,7 +231,7 @@ impl Repair<'_> {
         &mut self,
         (id, known): (TopicPartition, Option<&PartitionPlace>),
         checkpoints: &Checkpoints,
-        standing: &Standing,
+        standing: &LogSurvey,
         last: Option<(Offset, u64)>,
         quarantine: &Quarantine,
     ) -> anyhow::Result<()> {
@@ -275,18 +274,76 @@ impl Repair<'_> {
     }
 }
 
-fn write_indexes(
+/// What is to be done with a segment that cannot stay as it is, in words and in steps.
+fn mend(
     segment: &SegmentFile,
     found: &Survey,
-    quarantine: &Quarantine,
-) -> anyhow::Result<()> {
-    let (offsets, times) = found.index.clone().finish();
-    for (extension, bytes) in [("index", offsets), ("timeindex", times)] {
-        let path = segment.path.with_extension(extension);
-        quarantine.take(&path)?;
-        replace(&path, &bytes)?;
+    freedom: Freedom,
+    quarantine: &Path,
+) -> (String, Vec<Act>) {
+    let lost = segment.bytes - found.kept_bytes();
+    let quarantine = quarantine.display();
+    let problem = found.problem();
+    // A swap takes the name of the log that it was to replace.
+    let is_swap = segment.path.extension().is_some_and(|it| it == "swap");
+    let log = match is_swap {
+        true => segment.path.with_extension(""),
+        false => segment.path.clone(),
+    };
+    if found.parts.is_empty() && (is_swap || freedom == Freedom::Closed) {
+        let what = format!("move it to {quarantine}: {problem}");
+        return (what, take_out(segment));
     }
-    Ok(())
+    if found.is_cut() && found.fixes.is_empty() && freedom == Freedom::Full && !is_swap {
+        let position = found.first_lost();
+        let what = format!(
+            "cut its last {lost} bytes, from byte {position} on, and keep them in {quarantine}: \
+             {problem}"
+        );
+        return (what, cut(segment, position));
+    }
+    let mut what = format!("move it to {quarantine} and keep ");
+    what.push_str(&match lost {
+        0 => "all of it".to_owned(),
+        _ => format!("all of it but {lost} bytes: {problem}"),
+    });
+    if is_swap {
+        what.push_str("; it takes the place of the segments it was to replace");
+    }
+    if !found.fixes.is_empty() {
+        what.push_str("; ");
+        what.push_str(&fixes(&found.fixes));
+    }
+    (what, keep_parts(segment, &log, &found.parts, &found.fixes))
+}
+
+fn problems(found: &Survey) -> String {
+    match found.problem() {
+        "" => fixes(&found.fixes),
+        problem => problem.to_owned(),
+    }
+}
+
+/// What is put right in headers, the first ones word for word.
+fn fixes(fixes: &[Fix]) -> String {
+    const MOST: usize = 5;
+    let mut told: Vec<String> = fixes.iter().take(MOST).map(fix).collect();
+    if let more @ 1.. = fixes.len().saturating_sub(MOST) {
+        told.push(format!("and {more} more"));
+    }
+    told.join("; ")
+}
+
+fn fix(fix: &Fix) -> String {
+    let (field, from, to) = match fix.field {
+        Field::BaseOffset { from, to } => ("base offset", from, to),
+        Field::LeaderEpoch { from, to } => ("leader epoch", from.into(), to.into()),
+    };
+    format!(
+        "the batch at byte {} has {field} {from} where those before and behind it leave only {to}: \
+         one bit of it is wrong",
+        fix.position
+    )
 }
 
 /// The checksum by which a start knows the block that the log ends in.
@@ -301,3 +358,6 @@ fn begun_block_crc(segment: &Path, position: u64) -> anyhow::Result<u32> {
     read.with_context(|| format!("cannot read {}", segment.display()))?;
     Ok(crc32c::crc32c(&bytes))
 }
+
+#[cfg(test)]
+mod tests;

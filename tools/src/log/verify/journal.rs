@@ -6,10 +6,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use corelog_broker::log::TopicPartition;
 use corelog_broker::log::inspect::{
     BLOCK, Checkpoint, GROUP_HEADER_BYTES, JournalGroup, PartitionPlace, START_CHECKPOINT,
     saved_blocks,
 };
+use corelog_protocol::Offset;
 use crc32c::crc32c_append;
 
 use super::finding::{Finding, Findings};
@@ -17,15 +19,57 @@ use super::progress::Progress;
 use crate::log::small_file::{LARGEST_CHECKPOINT, read_bounded};
 
 const WINDOW_BYTES: usize = 4 << 20;
+/// Of a group beyond this only the first entries are read.
+const LARGEST_BODY: u64 = 256 << 20;
 
 /// What the journal folder says.
 #[derive(Debug, Default)]
-pub(super) struct JournalFolder {
+pub(crate) struct JournalFolder {
     /// The checkpoint of the last start; without it nothing else means anything.
-    pub(super) start: Option<Checkpoint>,
+    pub(crate) start: Option<Checkpoint>,
     /// That one, overlaid by those of the shards.
-    pub(super) places: BTreeMap<corelog_broker::log::TopicPartition, PartitionPlace>,
+    pub(crate) places: BTreeMap<TopicPartition, PartitionPlace>,
+    /// What the groups say that no checkpoint covers.
+    news: BTreeMap<TopicPartition, News>,
+    /// A flushed group is damaged or missing: it may have spoken of anyone.
+    is_in_doubt: bool,
     shards: BTreeMap<u16, Shard>,
+}
+
+/// What the journals say of one partition beyond the checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct News {
+    /// The newest log start.
+    log_start: Offset,
+    is_deleted: bool,
+}
+
+/// What is known of one partition beside its own files. By default nothing, as of Kafka's.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// Where our checkpoint says that the log stands.
+    pub(crate) place: Option<&'a PartitionPlace>,
+    news: Option<News>,
+    journal_is_in_doubt: bool,
+}
+
+impl Known<'_> {
+    /// No checkpoint knows it and the journals do: the next start writes its segments anew from
+    /// there, whatever they hold.
+    pub(crate) fn is_for_the_replay(&self) -> bool {
+        self.place.is_none() && (self.news.is_some() || self.journal_is_in_doubt)
+    }
+
+    /// Where the log begins.
+    pub(crate) fn log_start(&self) -> Option<Offset> {
+        let news = self.news.map(|news| news.log_start);
+        self.place.map(|place| place.log_start).max(news)
+    }
+
+    /// The log may begin later than is known: what said so is lost.
+    pub(crate) fn may_begin_later(&self) -> bool {
+        self.journal_is_in_doubt
+    }
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +108,13 @@ pub(super) fn check(
             format!("the checkpoint is {problem}; no broker starts without it"),
         )),
     }
-    for path in files.iter().filter(|path| path.is_file()) {
+    // What a checkpoint covers must be known before the journals are read.
+    let is_journal = |path: &&PathBuf| path.extension().is_some_and(|it| it == "journal");
+    let (journals, others): (Vec<_>, Vec<_>) = files
+        .iter()
+        .filter(|path| path.is_file())
+        .partition(is_journal);
+    for path in others.into_iter().chain(journals) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let checked = if name == START_CHECKPOINT {
             Ok(())
@@ -84,19 +134,14 @@ pub(super) fn check(
         }
     }
     for shard in found.shards.values_mut() {
-        shard.check(findings);
+        found.is_in_doubt |= shard.check(findings);
     }
     found
 }
 
-/// Whether a start would find something in the journals that is not in the segments.
-pub(crate) fn has_uncovered_groups(folder: &Path, files: &[PathBuf]) -> bool {
-    let mut findings = Findings::default();
-    let found = check(folder, files, &mut findings, &Progress::new(0));
-    found.shards.values().any(|shard| {
-        let mut groups = shard.groups.iter();
-        shard.flushed > shard.covered || groups.any(|group| group.sequence > shard.covered)
-    })
+/// Reads all files of a journal folder without a word about what is wrong with them.
+pub(crate) fn read(folder: &Path, files: &[PathBuf]) -> JournalFolder {
+    check(folder, files, &mut Findings::default(), &Progress::new(0))
 }
 
 fn read_checkpoint(path: &Path) -> Result<Checkpoint, String> {
@@ -121,6 +166,28 @@ fn shard_of(name: &str, suffix: &str) -> Option<u16> {
 }
 
 impl JournalFolder {
+    /// Whether a start would find something in the journals that is not in the segments.
+    pub(crate) fn has_uncovered_groups(&self) -> bool {
+        self.shards.values().any(|shard| {
+            let mut groups = shard.groups.iter();
+            shard.flushed > shard.covered || groups.any(|group| group.sequence > shard.covered)
+        })
+    }
+
+    pub(crate) fn known(&self, id: TopicPartition) -> Known<'_> {
+        Known {
+            place: self.places.get(&id),
+            news: self.news.get(&id).copied(),
+            journal_is_in_doubt: self.is_in_doubt,
+        }
+    }
+
+    /// Whether the partition holds nothing any more, or is gone, for all that is known.
+    pub(crate) fn has_emptied(&self, id: TopicPartition, place: &PartitionPlace) -> bool {
+        let news = self.news.get(&id);
+        news.is_some_and(|news| news.is_deleted || news.log_start >= place.next_offset)
+    }
+
     fn overlay(&mut self, shard: u16, path: &Path) -> Result<(), String> {
         let overlay =
             read_checkpoint(path).map_err(|problem| format!("the checkpoint is {problem}"))?;
@@ -163,6 +230,9 @@ impl JournalFolder {
                 }) && group.shard() == shard;
                 if is_of_this {
                     let is_intact = body_is_intact(&file, here, &group).map_err(unreadable)?;
+                    if group.sequence() > known.covered {
+                        listen(&mut self.news, &file, here, &group).map_err(unreadable)?;
+                    }
                     known.groups.push(Group {
                         sequence: group.sequence(),
                         is_intact,
@@ -197,15 +267,41 @@ fn body_is_intact(file: &File, position: u64, group: &JournalGroup) -> io::Resul
     Ok(crc == group.body_crc())
 }
 
+/// Takes note of what a group says. The headers of entries have checksums of their own, so those of
+/// a damaged group tell as much as is left of them.
+fn listen(
+    news: &mut BTreeMap<TopicPartition, News>,
+    file: &File,
+    position: u64,
+    group: &JournalGroup,
+) -> io::Result<()> {
+    let start = position + GROUP_HEADER_BYTES as u64;
+    let left = file.metadata()?.len().saturating_sub(start);
+    let held = u64::from(group.body_length()).min(left).min(LARGEST_BODY);
+    let mut body = vec![0; usize::try_from(held).unwrap_or(0)];
+    file.read_exact_at(&mut body, start)?;
+    for (entry, _) in group.entries(&body).map_while(|entry| entry) {
+        let said = news.entry(entry.topic_partition).or_insert(News {
+            log_start: Offset::ZERO,
+            is_deleted: false,
+        });
+        said.log_start = said.log_start.max(entry.log_start);
+        said.is_deleted |= entry.kind == "delete";
+    }
+    Ok(())
+}
+
 impl Shard {
-    /// Every group behind the covered one and up to the flushed one must be there, whole.
-    fn check(&mut self, findings: &mut Findings) {
+    /// Every group behind the covered one and up to the flushed one must be there, whole; says
+    /// whether one is not.
+    fn check(&mut self, findings: &mut Findings) -> bool {
         const MEND: &str = "start the broker: it serves every partition that is in no doubt, and \
                             names the others";
         // Of two with one number, the whole one first.
         self.groups
             .sort_by_key(|group| (group.sequence, !group.is_intact));
         self.groups.dedup_by_key(|group| group.sequence);
+        let mut is_in_doubt = false;
         let mut tell = |file: usize, position: Option<u64>, problem: String| {
             let what = format!("{problem}, although flushed and not yet in the segments");
             let path = self.files.get(file).cloned().unwrap_or_default();
@@ -214,6 +310,7 @@ impl Shard {
                 ..Finding::damage(&path, what)
             };
             findings.add(finding.mended_by(MEND));
+            is_in_doubt = true;
         };
         let missing = |next: u64, last: u64| match last - next {
             0 => format!("group {next} is missing"),
@@ -240,5 +337,6 @@ impl Shard {
         if next <= self.flushed {
             tell(0, None, missing(next, self.flushed));
         }
+        is_in_doubt
     }
 }

@@ -19,11 +19,11 @@ use serde::Serialize;
 
 use self::finding::{Finding, Findings, Severity};
 use self::index::IndexCheck;
-use self::journal::JournalFolder;
+use self::journal::{JournalFolder, Known};
 use self::partition::{PartitionCheck, Totals};
 use self::progress::Progress;
 use super::arguments::VerifyArguments;
-use super::place::{DataFolder, NotALog, PartitionFolder, Place, segment_of};
+use super::place::{DataFolder, NotALog, PartitionFolder, Place, segment_of, swap_of};
 use super::small_file::{LARGEST_CHECKPOINT, LARGEST_TEXT, leader_epochs, read_bounded, topic_id};
 use crate::args::Format;
 use crate::output;
@@ -53,7 +53,9 @@ pub(super) fn run(arguments: &VerifyArguments, format: Format) -> anyhow::Result
     };
     match &place {
         Place::Data(folder) => verify.data(folder),
-        Place::Partition(folder) => verify.partition(folder, None, &mend_of(&folder.path)),
+        Place::Partition(folder) => {
+            verify.partition(folder, Known::default(), &mend_of(&folder.path));
+        }
         Place::File(path) => verify.file(path)?,
     }
     progress.finish();
@@ -173,12 +175,13 @@ impl Verify<'_> {
                 folder.root.display(),
                 partition.name()
             );
-            let place = owner.and_then(|owner| journal.places.get(&owner));
-            self.partition(partition, place, &mend);
+            let known = owner.map(|owner| journal.known(owner)).unwrap_or_default();
+            self.partition(partition, known, &mend);
         }
         self.suspects(folder, &journal, &owners);
         for (id, place) in &journal.places {
-            if !owners.contains_key(id) && place.next_offset > place.log_start {
+            let held_records = place.next_offset > place.log_start;
+            if !owners.contains_key(id) && held_records && !journal.has_emptied(*id, place) {
                 let what = format!(
                     "the checkpoint says that partition {id} ends at offset {}, and no folder is \
                      its",
@@ -256,24 +259,19 @@ impl Verify<'_> {
         }
     }
 
-    fn partition(
-        &mut self,
-        folder: &PartitionFolder,
-        place: Option<&corelog_broker::log::inspect::PartitionPlace>,
-        mend: &str,
-    ) {
+    fn partition(&mut self, folder: &PartitionFolder, known: Known<'_>, mend: &str) {
         self.others(folder);
-        self.check(place, mend, true).run(folder);
+        self.check(known, mend, true).run(folder);
     }
 
     fn check<'b>(
         &'b mut self,
-        place: Option<&'b corelog_broker::log::inspect::PartitionPlace>,
+        known: Known<'b>,
         mend: &str,
         is_whole_log: bool,
     ) -> PartitionCheck<'b> {
         PartitionCheck {
-            place,
+            known,
             mend: mend.to_owned(),
             is_whole_log,
             read_records: self.read_records,
@@ -283,6 +281,9 @@ impl Verify<'_> {
             next_offset: None,
             epoch: None,
             epochs: Vec::new(),
+            end_is_lost: false,
+            is_compacted: false,
+            is_compacted_by_us: false,
         }
     }
 
@@ -310,7 +311,7 @@ impl Verify<'_> {
                 continue;
             } else if TRANSIENT.contains(&last) {
                 "an operation that was cut short left it; the next start takes care of it"
-            } else if ["index", "timeindex", "txnindex"].contains(&extension) {
+            } else if ["index", "timeindex", "txnindex", "checksums"].contains(&extension) {
                 if bases.contains(stem) {
                     continue;
                 }
@@ -324,8 +325,9 @@ impl Verify<'_> {
 
     fn file(&mut self, path: &Path) -> anyhow::Result<()> {
         let mend = mend_of(path.parent().unwrap_or(path));
-        if let Some(segment) = segment_of(path)? {
-            self.check(None, &mend, false).segment(&segment, true);
+        if let Some(segment) = segment_of(path)?.or(swap_of(path)?) {
+            self.check(Known::default(), &mend, false)
+                .segment(&segment, true);
             return Ok(());
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -334,7 +336,9 @@ impl Verify<'_> {
             "index" | "timeindex" => {
                 let log = path.with_extension("log");
                 match segment_of(&log)? {
-                    Some(segment) => self.check(None, &mend, false).segment(&segment, true),
+                    Some(segment) => self
+                        .check(Known::default(), &mend, false)
+                        .segment(&segment, true),
                     None => self.lone_index(path, &mend),
                 }
             }

@@ -4,19 +4,20 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use corelog_broker::log::inspect::PartitionPlace;
 use corelog_protocol::record::BatchView;
 use corelog_protocol::{LeaderEpoch, Offset};
 use serde::Serialize;
 
 use super::finding::{Finding, Findings, Severity};
 use super::index::IndexCheck;
+use super::journal::Known;
 use super::progress::Progress;
 use crate::log::batch_search::{Search, find_batch};
 use crate::log::batch_stream::{Batch, BatchStream, Broken};
 use crate::log::place::{PartitionFolder, SegmentFile};
 use crate::log::sequential::SequentialFile;
 use crate::log::small_file::{LARGEST_TEXT, leader_epochs, read_bounded};
+use crate::log::swap::{Fate, SettledLog, Swap};
 
 /// The most that a batch is decompressed to.
 const LARGEST_DECOMPRESSED: usize = 256 << 20;
@@ -24,6 +25,9 @@ const LARGEST_DECOMPRESSED: usize = 256 << 20;
 const LARGEST_BATCH: usize = 256 << 20;
 /// Leader epochs remembered to compare with `leader-epoch-checkpoint`.
 const MOST_EPOCHS: usize = 1 << 20;
+
+/// Our compaction's; Kafka has one for all partitions, elsewhere.
+const FIRST_DIRTY: &str = "cleaner-offset-checkpoint";
 
 /// What went by.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -39,8 +43,8 @@ pub(super) struct Totals {
 
 /// Checks the segments of one partition.
 pub(super) struct PartitionCheck<'a> {
-    /// Where our checkpoint says that the log stands.
-    pub(super) place: Option<&'a PartitionPlace>,
+    /// What our checkpoints and journals say of it.
+    pub(super) known: Known<'a>,
     pub(super) mend: String,
     /// Of a lone file nobody knows whether it is the last one.
     pub(super) is_whole_log: bool,
@@ -52,26 +56,67 @@ pub(super) struct PartitionCheck<'a> {
     pub(super) epoch: Option<LeaderEpoch>,
     /// Every epoch met, with its first and its next offset.
     pub(super) epochs: Vec<(LeaderEpoch, Offset, Offset)>,
+    /// The last bytes of the segment before are no batch, or damaged: where it ended is not known.
+    pub(super) end_is_lost: bool,
+    /// Only compaction leaves gaps inside a segment.
+    pub(super) is_compacted: bool,
+    /// Our compaction has been here. What it writes ends where its sources ended.
+    pub(super) is_compacted_by_us: bool,
 }
 
 impl PartitionCheck<'_> {
     pub(super) fn run(&mut self, folder: &PartitionFolder) {
         self.totals.partitions += 1;
-        self.check_place(folder);
-        let last = folder.segments.len().saturating_sub(1);
-        for (number, segment) in folder.segments.iter().enumerate() {
+        self.is_compacted_by_us = folder.path.join(FIRST_DIRTY).exists();
+        let closed_end = self.known.place.map(|place| place.segment_base);
+        let log = SettledLog::of(folder, closed_end).unwrap_or_else(|error| {
+            let what = format!("what compaction left in it cannot be read: {error}");
+            self.findings.add(Finding::damage(&folder.path, what));
+            SettledLog {
+                segments: folder.segments.clone(),
+                swaps: Vec::new(),
+            }
+        });
+        for swap in &log.swaps {
+            self.swap(swap);
+        }
+        self.check_place(folder, &log.segments);
+        let last = log.segments.len().saturating_sub(1);
+        for (number, segment) in log.segments.iter().enumerate() {
             self.segment(segment, number == last);
         }
+        self.end(folder, log.segments.last());
         self.leader_epochs(&folder.path);
     }
 
+    /// A segment that waits to take the place of others.
+    fn swap(&mut self, swap: &Swap) {
+        let path = &swap.file.path;
+        let damaged = |problem: &str, rest: &str| {
+            let what = format!("compaction wrote it to replace other segments: {problem}; {rest}");
+            Finding::damage(path, what)
+        };
+        let finding = match &swap.fate {
+            Fate::Completes { end } => {
+                let what = format!(
+                    "compaction wrote it to replace the segments below offset {end}; the next \
+                     start does that"
+                );
+                Finding::note(path, what)
+            }
+            Fate::IsNotNeeded { problem } => damaged(problem, "they are all there"),
+            Fate::IsTheSegment { problem } => damaged(problem, "not all of them are there"),
+        };
+        self.findings.add(finding.mended_by(&self.mend));
+    }
+
     /// What the checkpoint says of files.
-    fn check_place(&mut self, folder: &PartitionFolder) {
-        let Some(place) = self.place else { return };
-        let active = folder
-            .segments
-            .iter()
-            .find(|segment| segment.base_offset == place.segment_base);
+    fn check_place(&mut self, folder: &PartitionFolder, segments: &[SegmentFile]) {
+        let Some(place) = self.known.place else {
+            return;
+        };
+        let mut active = segments.iter();
+        let active = active.find(|segment| segment.base_offset == place.segment_base);
         let held = active.map_or(0, |segment| segment.bytes);
         if held < place.position {
             let path = folder
@@ -88,28 +133,31 @@ impl PartitionCheck<'_> {
             let finding = Finding::damage(&path, what).at(held);
             self.findings.add(finding.mended_by(&self.mend));
         }
-        let first = folder.segments.first().map(|segment| segment.base_offset);
-        if let Some(first) = first
-            && first > place.log_start
+        let first = segments.first().map(|segment| segment.base_offset);
+        let log_start = self.known.log_start();
+        if let (Some(first), Some(log_start)) = (first, log_start)
+            && first > log_start
         {
-            let what = format!(
-                "its first segment begins at offset {first}, and the log at {}",
-                place.log_start
-            );
-            let finding = Finding::damage(&folder.path, what).of_offset(place.log_start.get());
+            let what = format!("its first segment begins at offset {first}, and the log at ");
+            let finding = if self.known.may_begin_later() {
+                let rest = "by the checkpoint; what the journal said of it later is lost";
+                Finding::note(&folder.path, format!("{what}{log_start} {rest}"))
+            } else {
+                Finding::damage(&folder.path, format!("{what}{log_start}"))
+            };
+            let finding = finding.of_offset(log_start.get());
             self.findings.add(finding.mended_by(&self.mend));
         }
     }
 
     /// What lies behind the checkpoint is the journal's to say.
     fn severity(&self, segment: &SegmentFile, position: u64) -> Severity {
-        match self.place {
-            Some(place)
-                if (segment.base_offset, position) >= (place.segment_base, place.position) =>
-            {
-                Severity::Note
-            }
-            _ => Severity::Damage,
+        let is_behind = self.known.place.is_some_and(|place| {
+            (segment.base_offset, position) >= (place.segment_base, place.position)
+        });
+        match is_behind || self.known.is_for_the_replay() {
+            true => Severity::Note,
+            false => Severity::Damage,
         }
     }
 
@@ -133,10 +181,16 @@ impl PartitionCheck<'_> {
                 let what = format!("it begins at offset {base}, and the one before ends at {next}");
                 self.tell(segment, 0, what);
             }
-            Some(next) if base > next => self.totals.gaps += 1,
+            Some(next) if base > next => {
+                self.totals.gaps += 1;
+                if !self.end_is_lost {
+                    self.hole(&segment.path, next, base);
+                }
+            }
             _ => {}
         }
         self.next_offset = Some(base);
+        self.end_is_lost = false;
         let mut index = IndexCheck::load(&segment.path, base, &self.mend, self.findings);
         let mut start = 0;
         let mut end = 0;
@@ -146,6 +200,7 @@ impl PartitionCheck<'_> {
                 Ok(Some(broken)) => broken,
                 Err(error) => {
                     self.tell(segment, end, format!("it cannot be read: {error}"));
+                    self.end_is_lost = true;
                     return;
                 }
             };
@@ -170,7 +225,9 @@ impl PartitionCheck<'_> {
         while let Some(piece) = file.next()? {
             let fed = stream.feed(&piece, |batch| {
                 self.batch(segment, batch);
-                index.observe(batch, self.findings);
+                if !batch.is_out_of_range() {
+                    index.observe(batch, self.findings);
+                }
                 *end = batch.end();
             });
             self.progress.add(piece.len());
@@ -198,11 +255,25 @@ impl PartitionCheck<'_> {
             );
             self.tell(segment, batch.position, what);
             // Its header may be what is damaged.
+            self.end_is_lost = base != next;
             if base == next {
                 self.next_offset = Some(batch.next_offset());
             }
             return;
         }
+        let widest = i64::from(i32::MAX);
+        let relative = batch.last_offset().get() - segment.base_offset.get();
+        if batch.is_out_of_range() || relative > widest {
+            let what = format!(
+                "a batch begins at offset {}, and no index of its segment can name offsets beyond \
+                 {widest} above the segment's first",
+                batch.header.base_offset.get()
+            );
+            self.tell(segment, batch.position, what);
+            self.end_is_lost = true;
+            return;
+        }
+        self.end_is_lost = false;
         if base < next {
             let what =
                 format!("a batch begins at offset {base}, and the one before ends at {next}");
@@ -210,14 +281,7 @@ impl PartitionCheck<'_> {
         }
         if base > next {
             self.totals.gaps += 1;
-        }
-        let widest = i64::from(i32::MAX);
-        if batch.last_offset().get() - segment.base_offset.get() > widest {
-            let what = format!(
-                "offset {} is more than {widest} above the segment's first: no index can name it",
-                batch.last_offset()
-            );
-            self.tell(segment, batch.position, what);
+            self.is_compacted = true;
         }
         self.epoch_of(segment, batch);
         if batch.attributes().compression().is_none() {
@@ -227,7 +291,9 @@ impl PartitionCheck<'_> {
             self.records(segment, batch);
         }
         self.check_cut(segment, batch);
-        self.next_offset = Some(batch.next_offset().max(next));
+        // One of the two is wrong, and only the next ones can tell which: from here on it is this
+        // one's word that counts, so that one wrong offset is told once.
+        self.next_offset = Some(batch.next_offset());
     }
 
     fn epoch_of(&mut self, segment: &SegmentFile, batch: &Batch) {
@@ -240,21 +306,28 @@ impl PartitionCheck<'_> {
                 name(self.epoch)
             );
             self.tell(segment, batch.position, what);
+            // As with offsets: one wrong epoch is told once.
+            self.epoch = epoch;
             return;
         }
-        let Some(found) = epoch else { return };
-        if epoch > self.epoch && self.epochs.len() < MOST_EPOCHS {
-            self.epochs
-                .push((found, batch.base_offset(), batch.next_offset()));
-        } else if let Some(last) = self.epochs.last_mut() {
-            last.2 = batch.next_offset();
-        }
         self.epoch = epoch;
+        let Some(found) = epoch else { return };
+        let room = self.epochs.len() < MOST_EPOCHS;
+        match self.epochs.last_mut() {
+            Some(last) if last.0 == found => last.2 = batch.next_offset(),
+            Some(last) if last.0 > found => {}
+            _ if room => self
+                .epochs
+                .push((found, batch.base_offset(), batch.next_offset())),
+            _ => {}
+        }
     }
 
     /// The checkpoint's cut lies between two batches, and it knows the offset there.
     fn check_cut(&mut self, segment: &SegmentFile, batch: &Batch) {
-        let Some(place) = self.place else { return };
+        let Some(place) = self.known.place else {
+            return;
+        };
         if segment.base_offset != place.segment_base {
             return;
         }
@@ -291,11 +364,58 @@ impl PartitionCheck<'_> {
         }
     }
 
+    /// Offsets are missing between two segments, or before where the checkpoint says the log goes
+    /// on.
+    fn hole(&mut self, file: &Path, from: Offset, to: Offset) {
+        let by_the_journal = "the journal says what belongs there";
+        // Of what we close, each segment ends where the next one begins, cleaned or not.
+        let (to, is_damage, why) = match self.known.place {
+            Some(place) if from < place.segment_base => {
+                let to = to.min(place.segment_base);
+                if self.is_compacted && !self.is_compacted_by_us {
+                    let why = "another broker compacted it, or a segment is not there";
+                    (to, false, why)
+                } else {
+                    let why = "a segment is not there, which only a backup can bring back";
+                    (to, true, why)
+                }
+            }
+            Some(_) => (to, false, by_the_journal),
+            None if self.known.is_for_the_replay() => (to, false, by_the_journal),
+            None => {
+                let why = "compaction left nothing of them, or a segment is not there";
+                (to, false, why)
+            }
+        };
+        let what = format!("the offsets from {from} up to {to} are missing before it: {why}");
+        let finding = match is_damage {
+            true => Finding::damage(file, what),
+            false => Finding::note(file, what),
+        };
+        self.findings.add(finding.of_offset(from.get()));
+    }
+
+    /// The log goes on where the checkpoint says, in a segment that may have no file yet.
+    fn end(&mut self, folder: &PartitionFolder, last: Option<&SegmentFile>) {
+        let (Some(place), Some(last), Some(next)) = (self.known.place, last, self.next_offset)
+        else {
+            return;
+        };
+        let is_closed = last.base_offset < place.segment_base;
+        if is_closed && place.position == 0 && next < place.segment_base && !self.end_is_lost {
+            let path = folder
+                .path
+                .join(format!("{:020}.log", place.segment_base.get()));
+            self.hole(&path, next, place.segment_base);
+        }
+    }
+
     /// What the bytes are that are no batch, and where the next one begins.
     fn after(&mut self, segment: &SegmentFile, broken: &Broken, is_last: bool) -> Option<u64> {
         let Broken { position, reason } = broken;
         let next = self.next_offset.unwrap_or(segment.base_offset);
         let left = segment.bytes - position;
+        self.end_is_lost = true;
         let found = find_batch(&segment.path, position + 1..segment.bytes, next);
         match found {
             Ok(Search::Batch(at)) => {
