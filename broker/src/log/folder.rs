@@ -12,6 +12,7 @@ use std::rc::Rc;
 use corelog_protocol::{LeaderEpoch, Offset, TopicId};
 
 use super::adoption::{self, Origin};
+use super::checksums;
 use super::compaction::first_dirty;
 use super::compaction::swap::finish_interrupted;
 use super::partition_log::{Opened, PartitionLog};
@@ -73,15 +74,15 @@ pub(super) async fn open(
     let entries = list().await?;
     let mut segments = BTreeMap::new();
     let mut removed = false;
-    let mut indexes = Vec::new();
+    let mut companions = Vec::new();
     for entry in entries {
         let path = folder.join(&entry.name);
         if path.extension().is_some_and(|it| it == DELETED_SUFFIX) {
             shared.removal.take_over(path);
             continue;
         }
-        if let Some(base) = indexed_base(&path) {
-            indexes.push((base, path));
+        if let Some(base) = accompanied_base(&path) {
+            companions.push((base, path));
             continue;
         }
         let Some(base) = base_offset_of(&entry.name) else {
@@ -110,11 +111,15 @@ pub(super) async fn open(
         let segment = Segment::existing(files, &folder, base, interval, size, entry.len, sealed);
         segments.insert(base, Rc::new(segment));
     }
-    for (base, path) in indexes {
+    for (base, path) in companions {
+        let of_active = base == start.segment_base;
+        let of_closed_only = path
+            .extension()
+            .is_some_and(|it| it == checksums::EXTENSION);
         let is_orphan =
-            !segments.contains_key(&base) || (base == start.segment_base && start.position == 0);
+            !segments.contains_key(&base) || (of_active && (start.position == 0 || of_closed_only));
         if is_orphan {
-            // It would pass for the index of a segment that begins there one day.
+            // It would pass for that of a segment that begins, or is closed, there one day.
             remove_if_there(storage, &path).await?;
             removed = true;
         }
@@ -324,12 +329,12 @@ async fn remove_if_there(storage: &Storage, path: &Path) -> Result<(), LogError>
     }
 }
 
-/// The base offset of the segment that an index file belongs to.
-fn indexed_base(path: &Path) -> Option<Offset> {
-    let is_index = path
+/// The base offset of the segment that a file of indexes or checksums belongs to.
+fn accompanied_base(path: &Path) -> Option<Offset> {
+    let accompanies = path
         .extension()
-        .is_some_and(|it| it == "index" || it == "timeindex");
-    let log = is_index.then(|| path.with_extension("log"))?;
+        .is_some_and(|it| it == "index" || it == "timeindex" || it == checksums::EXTENSION);
+    let log = accompanies.then(|| path.with_extension("log"))?;
     base_offset_of(log.file_name()?.to_str()?)
 }
 
@@ -355,7 +360,7 @@ async fn remove_folder(storage: &Storage, folder: &Path) -> Result<(), LogError>
         .map_err(LogError::io("sync", parent))
 }
 
-/// Writes the caches that a checkpoint keeps fresh: the indexes of segments just closed.
+/// Writes what a checkpoint puts beside segments just closed: their indexes and checksums.
 pub(super) async fn write_caches(
     shared: &Rc<Shared>,
     log: &Rc<PartitionLog>,
@@ -364,6 +369,9 @@ pub(super) async fn write_caches(
     for segment in closed {
         if write_index(shared, segment).await {
             shared.indexes.note_use(segment);
+        }
+        if let Err(error) = segment.write_checksums(&shared.storage).await {
+            tracing::warn!(path = %segment.path().display(), "checksums not written: {error}");
         }
     }
     if !closed.is_empty() {

@@ -14,6 +14,7 @@ use super::journal::format;
 use super::recovery::PartitionStart;
 use super::{Suspect, TopicPartition};
 
+pub use super::checksums::{Checksums, EXTENSION as CHECKSUMS_EXTENSION};
 pub use super::journal::format::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES};
 pub use super::segment::base_offset_of;
 /// Journal groups start at multiples of this many bytes.

@@ -19,6 +19,7 @@ mod batch_scan;
 mod begun_blocks;
 mod canary;
 mod checkpoint;
+mod checksums;
 mod commit;
 mod compaction;
 mod error;

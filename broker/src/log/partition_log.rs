@@ -566,6 +566,8 @@ impl PartitionLog {
                 last_offset,
                 batch.max_timestamp().get(),
             );
+            let end = position + size as u64;
+            segment.checksums.borrow_mut().observe(end, &header);
             segment.grow(size);
             state.log_end = next_offset;
             largest = largest.max(batch.max_timestamp());

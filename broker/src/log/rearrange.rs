@@ -15,6 +15,7 @@ use std::rc::Rc;
 use corelog_protocol::Offset;
 
 use super::canary::{Canary, is_planted};
+use super::checksums;
 use super::partition_log::{PartitionLog, State};
 use super::removal::rename_files;
 use super::segment::Segment;
@@ -200,7 +201,7 @@ impl PartitionLog {
             Some(cut) => cut,
             None => self.find_in_file(shared, to).await?,
         };
-        self.remove_indexes(shared, &cut.segment).await?;
+        self.remove_companions(shared, &cut.segment).await?;
         let base = cut.segment.base_offset();
         self.compacted_only_below(shared, base).await?;
         // From here on there is no way back but a start: in memory the log ends at the cut.
@@ -224,10 +225,14 @@ impl PartitionLog {
         Ok(cut.next_offset)
     }
 
-    /// Removes the index files of a segment that was cut back: the log will grow again, and they would
-    /// pass for its index. Durably, before the cut is.
-    async fn remove_indexes(&self, shared: &Shared, segment: &Segment) -> Result<(), LogFailure> {
-        for extension in ["index", "timeindex"] {
+    /// Removes the indexes and checksums of a segment that is to be cut back: the log will grow again,
+    /// and they would pass for its own. Durably, before the cut is.
+    async fn remove_companions(
+        &self,
+        shared: &Shared,
+        segment: &Segment,
+    ) -> Result<(), LogFailure> {
+        for extension in ["index", "timeindex", checksums::EXTENSION] {
             let path = segment.path().with_extension(extension);
             match shared.storage.remove_file(&path).await {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::future::select;
 
+use super::checksums;
 use super::segment::Segment;
 use super::shard_log::Shared;
 use crate::runtime::{Instant, Notify, Semaphore, now, sleep, sleep_until};
@@ -25,7 +26,7 @@ use crate::runtime::{Instant, Notify, Semaphore, now, sleep, sleep_until};
 /// What Kafka calls a file that is about to be removed.
 pub(crate) const DELETED_SUFFIX: &str = "deleted";
 /// The files of one segment.
-const EXTENSIONS: [&str; 3] = ["log", "index", "timeindex"];
+const EXTENSIONS: [&str; 4] = ["log", "index", "timeindex", checksums::EXTENSION];
 /// Between two files.
 const PAUSE: Duration = Duration::from_millis(2);
 

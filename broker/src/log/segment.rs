@@ -15,6 +15,7 @@ use corelog_protocol::record::BatchHeader;
 use zerocopy::FromBytes;
 
 use super::batch_scan::{Source, WalkFrom, walk};
+use super::checksums::{self, Checksums};
 use super::index::SegmentIndex;
 use super::open_files::{OpenFiles, SegmentFile};
 use crate::runtime::{BLOCK, File, OpenMode, Semaphore, Storage, random_u64};
@@ -64,6 +65,7 @@ pub(crate) struct Segment {
     /// The folder entry is not known to be durable.
     folder_unsynced: Cell<bool>,
     syncing: Semaphore,
+    pub(crate) checksums: RefCell<Checksums>,
     pub(crate) index: RefCell<SegmentIndex>,
     /// When the index was last used, on the clock of `LoadedIndexes`.
     pub(crate) index_used: Cell<u64>,
@@ -101,6 +103,7 @@ impl Segment {
             unsynced: Cell::new(false),
             folder_unsynced: Cell::new(true),
             syncing: Semaphore::new(1),
+            checksums: RefCell::new(Checksums::new(0)),
             index: RefCell::new(SegmentIndex::new(base_offset, index_interval_bytes)),
             index_used: Cell::new(0),
             index_loaded: Cell::new(true),
@@ -123,6 +126,7 @@ impl Segment {
         let segment = Segment::create(open_files, folder, base_offset, index_interval_bytes);
         segment.size.set(size);
         segment.found_size.set(size);
+        *segment.checksums.borrow_mut() = Checksums::new(size);
         segment.allocated.set(allocated);
         segment.sealed.set(sealed);
         segment.folder_unsynced.set(false);
@@ -269,8 +273,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Ends the segment at `size` bytes and lets it take appends again. Its index begins anew: the
-    /// files of the old one must be gone.
+    /// Ends the segment at `size` bytes and lets it take appends again. Its index and its checksums
+    /// begin anew: the files of the old ones must be gone.
     pub(crate) fn reopen_at(&self, size: u64) {
         let interval = self.index.borrow().interval_bytes();
         *self.index.borrow_mut() = SegmentIndex::new(self.base_offset, interval);
@@ -278,6 +282,7 @@ impl Segment {
         self.largest_timestamp_known.set(size == 0);
         self.index_revision.set(self.index_revision.get() + 1);
         self.found_size.set(size);
+        *self.checksums.borrow_mut() = Checksums::new(size);
         self.size.set(size);
         self.sealed.set(false);
     }
@@ -338,6 +343,18 @@ impl Segment {
         storage
             .replace_file(&self.path.with_extension("timeindex"), &times)
             .await
+    }
+
+    /// Writes the checksums of a closed segment, if any of it was appended since it was opened, and
+    /// gives back their memory.
+    pub(crate) async fn write_checksums(&self, storage: &Storage) -> io::Result<()> {
+        let checksums = self.checksums.replace(Checksums::new(self.size.get()));
+        if checksums.is_empty() {
+            return Ok(());
+        }
+        let path = self.path.with_extension(checksums::EXTENSION);
+        let bytes = checksums.encode(self.base_offset);
+        storage.replace_file(&path, &bytes).await
     }
 
     /// Takes an index that was made from the whole of the segment.

@@ -10,6 +10,7 @@ use corelog_protocol::record::BatchView;
 use super::source::Source;
 use super::stop::Stop;
 use crate::log::canary::{Canary, is_planted};
+use crate::log::checksums::Checksums;
 use crate::log::index::SegmentIndex;
 use crate::log::segment::{LARGEST_SEGMENT, Segment};
 use crate::log::shard_log::Shared;
@@ -23,6 +24,7 @@ pub(super) struct Cleaned {
     pub(super) path: PathBuf,
     pub(super) size: u64,
     pub(super) index: SegmentIndex,
+    pub(super) checksums: Checksums,
 }
 
 /// What becomes a segment. Until something of the first source changes there is no file.
@@ -34,6 +36,7 @@ pub(super) struct Output<'a> {
     largest: u64,
     position: u64,
     index: SegmentIndex,
+    checksums: Checksums,
     file: Option<Writer<'a>>,
 }
 
@@ -51,6 +54,7 @@ impl<'a> Output<'a> {
             largest,
             position: 0,
             index: SegmentIndex::new(first.base_offset(), index_interval_bytes),
+            checksums: Checksums::new(0),
             file: None,
         }
     }
@@ -98,6 +102,7 @@ impl<'a> Output<'a> {
             file.write(batch.bytes()).await?;
         }
         self.position += size as u64;
+        self.checksums.observe(self.position, batch.bytes());
         Ok(())
     }
 
@@ -112,6 +117,7 @@ impl<'a> Output<'a> {
             path: self.path.clone(),
             size: self.position,
             index: self.index.clone(),
+            checksums: self.checksums.clone(),
         }))
     }
 

@@ -3,10 +3,10 @@
 //!
 //! 1. `<base>.log.cleaned` is written, cut to its length and synced.
 //! 2. It is renamed to `<base>.log.swap`, and the folder is synced. From here on the new one counts.
-//! 3. The logs of the sources but the first are removed, and the indexes of all. The folder is synced,
-//!    so that none of them comes back beside the new log.
+//! 3. The logs of the sources but the first are removed, and the indexes and checksums of all. The
+//!    folder is synced, so that none of them comes back beside the new log.
 //! 4. `.log.swap` takes the name of the first source's log. The folder is synced.
-//! 5. The new indexes are written; they are caches.
+//! 5. The new indexes and checksums are written; a log is right without.
 //!
 //! A start removes what ends in `.cleaned` and goes on from step 3 with what ends in `.swap`. A
 //! cleaned segment ends at the same offset as its last source, so its own last offset tells which
@@ -27,6 +27,7 @@ use super::cleaned::{Cleaned, base_of};
 use super::stop::Stop;
 use crate::log::batch_scan::{Source, WalkFrom, walk};
 use crate::log::canary::{Canary, is_planted};
+use crate::log::checksums;
 use crate::log::partition_log::PartitionLog;
 use crate::log::segment::{Segment, log_file_name};
 use crate::log::shard_log::Shared;
@@ -37,7 +38,8 @@ use crate::runtime::{BLOCK, DirEntry, OpenMode, Storage};
 const CLEANED: &str = ".cleaned";
 /// Put behind the name of a log that replaces others.
 const SWAP: &str = ".swap";
-const INDEXES: [&str; 2] = ["index", "timeindex"];
+/// What lies beside a log.
+const COMPANIONS: [&str; 3] = ["index", "timeindex", checksums::EXTENSION];
 
 /// Set while the files of a log are being exchanged; cleared whatever happens.
 struct Exchanging<'a>(&'a Cell<bool>);
@@ -108,6 +110,9 @@ pub(super) async fn swap(
             tracing::warn!(path = %segment.path().display(), "index not written: {error}");
         }
     }
+    if let Err(error) = segment.write_checksums(storage).await {
+        tracing::warn!(path = %segment.path().display(), "checksums not written: {error}");
+    }
     Ok(())
 }
 
@@ -145,12 +150,13 @@ impl PartitionLog {
             true,
         ));
         segment.set_index(cleaned.index.clone());
+        segment.checksums.replace(cleaned.checksums.clone());
         state.segments.insert(base, Rc::clone(&segment));
         segment
     }
 }
 
-/// Removes the logs of the sources but the first, and the indexes of all, durably.
+/// Removes the logs of the sources but the first, and the indexes and checksums of all, durably.
 async fn remove_sources(
     storage: &Storage,
     folder: &Path,
@@ -161,7 +167,7 @@ async fn remove_sources(
         if n > 0 {
             remove_if_there(storage, &log).await?;
         }
-        for extension in INDEXES {
+        for extension in COMPANIONS {
             remove_if_there(storage, &log.with_extension(extension)).await?;
         }
     }

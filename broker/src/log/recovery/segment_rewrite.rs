@@ -8,6 +8,7 @@ use corelog_protocol::Offset;
 
 use crate::log::RecoveryError;
 use crate::log::batch_scan::{Source, WalkFrom, Walked, walk};
+use crate::log::checksums;
 use crate::log::index::SegmentIndex;
 use crate::log::segment::{base_offset_of, log_file_name};
 use crate::runtime::{BLOCK, BufferPool, File, OpenMode, Storage};
@@ -125,6 +126,8 @@ pub(super) async fn write_indexes(
     index: SegmentIndex,
 ) -> Result<(), RecoveryError> {
     let path = folder.join(log_file_name(base));
+    // What the segment holds now may differ from what it was once closed with.
+    remove_companions(disk, &path, &[checksums::EXTENSION]).await?;
     if from > 0 {
         let read = |extension: &'static str| {
             let path = path.with_extension(extension);
@@ -138,7 +141,7 @@ pub(super) async fn write_indexes(
         };
         return match known {
             Some(_) => Ok(()),
-            None => remove_indexes(disk, &path).await,
+            None => remove_companions(disk, &path, &["index", "timeindex"]).await,
         };
     }
     for (extension, bytes) in [
@@ -152,8 +155,12 @@ pub(super) async fn write_indexes(
     Ok(())
 }
 
-async fn remove_indexes(disk: &Disk<'_>, segment: &Path) -> Result<(), RecoveryError> {
-    for extension in ["index", "timeindex"] {
+async fn remove_companions(
+    disk: &Disk<'_>,
+    segment: &Path,
+    extensions: &[&str],
+) -> Result<(), RecoveryError> {
+    for extension in extensions {
         let path = segment.with_extension(extension);
         match disk.storage.remove_file(&path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

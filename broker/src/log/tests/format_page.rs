@@ -11,6 +11,7 @@ use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 use crate::data_dir;
 use crate::log::checkpoint::{self, Checkpoint};
+use crate::log::checksums::{self, Checksums};
 use crate::log::folder;
 use crate::log::index::{OFFSET_ENTRY_BYTES, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::log::journal::format::{self, Entries, EntryHeader, EntryKind, GroupHeader};
@@ -60,6 +61,21 @@ fn constants() -> Vec<(String, String)> {
     }
     add(".index: entry bytes", OFFSET_ENTRY_BYTES.to_string());
     add(".timeindex: entry bytes", TIME_ENTRY_BYTES.to_string());
+    add(".checksums: extension", checksums::EXTENSION.to_owned());
+    add(".checksums: magic", text(&checksums::MAGIC));
+    add(".checksums: version", checksums::FORMAT_VERSION.to_string());
+    add(
+        ".checksums: header bytes",
+        checksums::HEADER_BYTES.to_string(),
+    );
+    add(
+        ".checksums: piece entry bytes",
+        checksums::PIECE_ENTRY_BYTES.to_string(),
+    );
+    add(
+        ".checksums: piece bytes",
+        checksums::PIECE_BYTES.to_string(),
+    );
     add(
         "partition.metadata: name",
         folder::PARTITION_METADATA.to_owned(),
@@ -231,6 +247,21 @@ fn saved_blocks_are_what_they_were() {
     let bytes = begun_blocks::encode(GENERATION, &blocks);
     let committed = assert_fixture("start.blocks", &bytes);
     assert_eq!(begun_blocks::read(&committed), Some((GENERATION, blocks)));
+}
+
+#[test]
+fn checksums_are_what_they_were() {
+    let mut checksums = Checksums::new(4000);
+    for batch in 0..5_u8 {
+        let end = 4000 + 300_000 * (u64::from(batch) + 1);
+        checksums.observe(end, &[batch; BATCH_HEADER_BYTES]);
+    }
+    let base = Offset::new(1000);
+    let name = format!("00000000000000001000.{}", checksums::EXTENSION);
+    let committed = assert_fixture(&name, &checksums.encode(base));
+    let read = Checksums::decode(&committed, base).unwrap();
+    assert_eq!(read.first_difference(&checksums), None);
+    assert_eq!(read.covered_to(), 1_504_000);
 }
 
 #[test]

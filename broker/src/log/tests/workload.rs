@@ -2,16 +2,19 @@
 //! partitions, as a seed decides, until the machine stops.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog_protocol::record::split_batches;
+use corelog_protocol::record::{BatchView, split_batches};
 use corelog_protocol::{Durability, Offset};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::model::{Fault, Model};
 use super::rig::{EPOCH, Rig, keyed_batch, small_options, start_any};
+use crate::log::checksums::{Checksums, EXTENSION};
+use crate::log::segment::base_offset_of;
 use crate::log::{CompactionConfig, LogConfig, LogOptions, PartitionLog};
 pub(super) use crate::runtime::sim::seeds;
 use crate::runtime::{Storage, sleep, spawn};
@@ -104,12 +107,49 @@ pub(super) async fn check_all(
     context: &str,
 ) -> Result<(), Fault> {
     check_served(rig, models, context).await?;
+    check_checksums(rig, context).await?;
     match rig.suspects.first_key_value() {
         None => Ok(()),
         Some((index, reason)) => Err(Fault::Suspect(format!(
             "{context}, partition {index}: {reason}"
         ))),
     }
+}
+
+/// Closed segments hold what their checksums say.
+async fn check_checksums(rig: &Rig, context: &str) -> Result<(), Fault> {
+    for (index, log) in &rig.logs {
+        let storage = &log.shared().unwrap().storage;
+        for entry in storage.list(log.folder()).await.unwrap() {
+            let path = log.folder().join(&entry.name);
+            if path.extension().is_none_or(|it| it != EXTENSION) {
+                continue;
+            }
+            let path = path.with_extension("log");
+            let wrong = |problem: String| {
+                let path = path.display();
+                Fault::Wrong(format!("{context}, partition {index}, {path}: {problem}"))
+            };
+            let base = base_offset_of(path.file_name().unwrap().to_str().unwrap()).unwrap();
+            let beside = path.with_extension(EXTENSION);
+            let beside = storage.read_file(&beside, 1 << 20).await.unwrap();
+            let written = Checksums::decode(&beside, base).map_err(wrong)?;
+            let segment = match storage.read_file(&path, 8 << 20).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue, // it is on its way out
+                read => read.map_err(|error| wrong(error.to_string()))?,
+            };
+            let mut found = written.begin_same();
+            let mut at = usize::try_from(written.covered_from()).unwrap();
+            while let Ok((batch, _)) = BatchView::parse(&segment[at..]) {
+                at += batch.size_in_bytes();
+                found.observe(at as u64, batch.bytes());
+            }
+            if let Some((from, to)) = written.first_difference(&found) {
+                return Err(wrong(format!("bytes {from} to {to} are others")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Every log that is open holds what its model says.

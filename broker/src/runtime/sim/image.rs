@@ -46,11 +46,30 @@ impl Image {
         while done < bytes.len() {
             let (page, within) = locate(position + done as u64);
             let take = (PAGE - within).min(bytes.len() - done);
-            let page = self.pages.entry(page).or_insert_with(|| Rc::new([0; PAGE]));
-            Rc::make_mut(page)[within..within + take].copy_from_slice(&bytes[done..done + take]);
+            let new = &bytes[done..done + take];
+            if let Ok(whole) = <&[u8; PAGE]>::try_from(new) {
+                self.write_page(page, whole);
+            } else {
+                let page = self.pages.entry(page).or_insert_with(|| Rc::new([0; PAGE]));
+                Rc::make_mut(page)[within..within + take].copy_from_slice(new);
+            }
             done += take;
         }
         self.len = self.len.max(position + bytes.len() as u64);
+    }
+
+    fn write_page(&mut self, page: u64, bytes: &[u8; PAGE]) {
+        if *bytes == [0; PAGE] {
+            self.pages.remove(&page); // a hole reads as zeroes
+            return;
+        }
+        // What other images share stays as it is.
+        match self.pages.get_mut(&page).and_then(Rc::get_mut) {
+            Some(mine) => *mine = *bytes,
+            None => {
+                self.pages.insert(page, Rc::new(*bytes));
+            }
+        }
     }
 
     /// Cuts the file, or extends it with zeroes.

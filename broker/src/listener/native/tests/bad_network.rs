@@ -36,7 +36,7 @@ type SharedModel = Rc<RefCell<Model>>;
 fn nothing_promised_is_lost_and_nothing_hangs_on_a_bad_network() {
     let (mut acknowledged, mut read) = (0, 0);
     let seeds = seeds(40);
-    let count = usize::try_from(seeds.end - seeds.start).unwrap();
+    let count = seeds.len();
     for seed in seeds {
         let (simulator, model) = run_seed(seed);
         drop(simulator);
