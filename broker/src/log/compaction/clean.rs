@@ -1,14 +1,17 @@
 //! One compaction of one log: the shell around [`Round`].
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use corelog_protocol::record::BatchView;
 use corelog_protocol::{Offset, Timestamp};
 
 use super::cleaned::Output;
+use super::is_over;
 use super::key_map::KeyMap;
 use super::plan::{ClosedSegment, CompactionConfig, GroupLimits, groups};
 use super::rewrite::{Outcome, Round};
+use super::scratch::Scratch;
 use super::source::Source;
 use super::stop::Stop;
 use super::{first_dirty, swap};
@@ -22,10 +25,10 @@ use crate::runtime::{Charge, unix_millis, yield_now};
 const TURN_BYTES: usize = 64 << 10;
 /// A smaller map is waited for.
 const SMALLEST_MAP: usize = 256 << 10;
-/// Memory kept from one batch for the next; more is given back at once.
-const KEPT_SCRATCH: usize = 4 << 20;
 /// Sources of one segment, all open at a time.
 const LARGEST_GROUP: usize = 64;
+/// Put behind a segment's base offset: the aborted transactions that end in it.
+const ABORTED: &str = ".txnindex";
 
 /// What is compacted, and by which rules.
 pub(super) struct Job<'a> {
@@ -42,13 +45,16 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     /// Compacts from the first dirty offset on, as far as the key map reaches.
-    pub(super) async fn run(self) -> Result<(), Stop> {
+    pub(super) async fn run(mut self) -> Result<(), Stop> {
+        self.find_aborted().await?;
         let end = self.closed.last().map_or(self.first_dirty, |last| last.end);
         let (map, _charge) = self.take_map(end).await?;
         let now = Timestamp::new(unix_millis());
         let mut round = Round::new(map, self.first_dirty, now, self.config.delete_retention);
         let mut turn = Turn::default();
-        self.note_keys(&mut round, end, &mut turn).await?;
+        let mut scratch = Scratch::take(self.shared).await?;
+        self.note_keys(&mut round, end, &mut scratch, &mut turn)
+            .await?;
         let fill = round.map().fill_percent();
         self.shared.compaction.map_fill_percent.set(fill);
         if is_planted(Canary::FirstDirtyBeforeSwap) {
@@ -65,10 +71,25 @@ impl Job<'_> {
             }
         };
         for group in groups(&self.closed[..reached], limits) {
-            self.rewrite(&mut round, &self.segments[group], &mut turn)
+            self.rewrite(&mut round, &self.segments[group], &mut scratch, &mut turn)
                 .await?;
         }
         self.remember(round.end()).await
+    }
+
+    /// Looks which segments have a list of aborted transactions, `<base>.txnindex`. Nothing here writes
+    /// one; a folder that was taken over may hold some.
+    async fn find_aborted(&mut self) -> Result<(), Stop> {
+        let folder = self.log.folder();
+        let entries = self.shared.storage.list(folder).await;
+        let entries = entries.map_err(|error| Stop::uncleanable(folder, 0, error))?;
+        let names = entries.iter().map(|entry| entry.name.as_str());
+        let bases = names.filter_map(|name| name.strip_suffix(ABORTED)?.parse().ok());
+        let bases: BTreeSet<_> = bases.filter_map(Offset::from_sentinel).collect();
+        for closed in &mut self.closed {
+            closed.has_aborted = bases.contains(&closed.base);
+        }
+        Ok(())
     }
 
     /// A map with room for every offset there is, or as much as the configuration and the memory
@@ -98,7 +119,13 @@ impl Job<'_> {
     }
 
     /// The first pass: the newest offset of every key in the dirty section.
-    async fn note_keys(&self, round: &mut Round, end: Offset, turn: &mut Turn) -> Result<(), Stop> {
+    async fn note_keys(
+        &self,
+        round: &mut Round,
+        end: Offset,
+        scratch: &mut Scratch<'_>,
+        turn: &mut Turn,
+    ) -> Result<(), Stop> {
         for (segment, closed) in self.segments.iter().zip(&self.closed) {
             if closed.end <= self.first_dirty {
                 continue;
@@ -111,8 +138,9 @@ impl Job<'_> {
                 while !rest.is_empty() {
                     let position = run.position + (run.bytes.len() - rest.len()) as u64;
                     let (batch, after) = read_batch(segment, position, rest)?;
-                    let noted = round
-                        .note(&batch)
+                    let noted = scratch
+                        .with(round, &batch, |round, limit| round.note(&batch, limit))
+                        .await?
                         .map_err(|error| Stop::uncleanable(segment.path(), position, error))?;
                     if !noted {
                         return Ok(());
@@ -120,7 +148,8 @@ impl Job<'_> {
                     rest = after;
                     turn.took(batch.size_in_bytes()).await;
                 }
-                self.step(round, run.bytes.len()).await?;
+                scratch.settle(round);
+                self.step(run.bytes.len()).await?;
             }
         }
         round.noted_all(end);
@@ -132,12 +161,17 @@ impl Job<'_> {
         &self,
         round: &mut Round,
         sources: &[Rc<Segment>],
+        scratch: &mut Scratch<'_>,
         turn: &mut Turn,
     ) -> Result<(), Stop> {
+        if sources.iter().all(|source| source.size() == 0) {
+            return Ok(());
+        }
         let largest = sources.iter().map(|source| source.size()).sum();
         let interval = self.log.state.borrow().config.index_interval_bytes;
-        let mut output = Output::new(self.shared, &sources[0], largest, interval);
-        let finished = match self.fill(round, sources, &mut output, turn).await {
+        let mut output = Output::new(self.shared, self.log, &sources[0], largest, interval);
+        let filled = self.fill(round, sources, &mut output, scratch, turn);
+        let finished = match filled.await {
             Ok(()) => output.finish().await,
             Err(stop) => Err(stop),
         };
@@ -149,10 +183,7 @@ impl Job<'_> {
                 swapped
             }
             Ok(None) => Ok(()),
-            Err(stop) => {
-                output.abandon().await;
-                Err(stop)
-            }
+            Err(stop) => Err(output.abandon(stop).await),
         }
     }
 
@@ -161,8 +192,11 @@ impl Job<'_> {
         round: &mut Round,
         sources: &[Rc<Segment>],
         output: &mut Output<'_>,
+        scratch: &mut Scratch<'_>,
         turn: &mut Turn,
     ) -> Result<(), Stop> {
+        // Empty ones may follow, in a folder that was taken over.
+        let last = sources.iter().rposition(|source| source.size() > 0);
         if sources.len() > 1 {
             output.begin().await?;
         }
@@ -175,10 +209,13 @@ impl Job<'_> {
                     let position = run.position + (run.bytes.len() - rest.len()) as u64;
                     let (batch, after) = read_batch(segment, position, rest)?;
                     let ends = position + batch.size_in_bytes() as u64 == segment.size();
-                    let is_last = ends && n + 1 == sources.len();
-                    out.clear();
-                    let outcome = round
-                        .rewrite(&batch, is_last, &mut out)
+                    let is_last = ends && Some(n) == last;
+                    let outcome = scratch
+                        .with(round, &batch, |round, limit| {
+                            out.clear();
+                            round.rewrite(&batch, is_last, limit, &mut out)
+                        })
+                        .await?
                         .map_err(|error| Stop::uncleanable(segment.path(), position, error))?;
                     match outcome {
                         Outcome::Unchanged => output.push(&batch).await?,
@@ -193,10 +230,10 @@ impl Job<'_> {
                     rest = after;
                     turn.took(batch.size_in_bytes()).await;
                 }
-                if out.capacity() > KEPT_SCRATCH {
+                if scratch.settle(round) {
                     out = Vec::new();
                 }
-                self.step(round, run.bytes.len()).await?;
+                self.step(run.bytes.len()).await?;
             }
         }
         Ok(())
@@ -208,20 +245,12 @@ impl Job<'_> {
     }
 
     /// Accounts for what was read, and ends when the log does.
-    async fn step(&self, round: &mut Round, bytes: usize) -> Result<(), Stop> {
-        if round.scratch_bytes() > KEPT_SCRATCH {
-            round.release_scratch();
-        }
+    async fn step(&self, bytes: usize) -> Result<(), Stop> {
         let shared = self.shared;
         shared.count(|stats| stats.compaction_read_bytes += bytes as u64);
-        shared.compaction.pace.spend(bytes as u64).await;
-        shared.check()?;
-        let state = self.log.state.borrow();
-        let ended = shared.compaction.stopped.get()
-            || shared.closing.get()
-            || state.deleted
-            || state.cuts != self.cuts;
-        match ended {
+        let is_over = || is_over(shared, self.log) || self.log.state.borrow().cuts != self.cuts;
+        shared.compaction.pace.spend(bytes as u64, is_over).await;
+        match is_over() {
             true => Err(Stop::Ended),
             false => Ok(()),
         }

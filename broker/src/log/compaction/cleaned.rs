@@ -1,6 +1,7 @@
 //! What becomes a segment: the batches that stay, their index, and the `.cleaned` file, which is begun
 //! only with the first batch that does not stay as it is.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -9,9 +10,11 @@ use corelog_protocol::record::BatchView;
 
 use super::source::Source;
 use super::stop::Stop;
+use super::{io_bytes, is_over};
 use crate::log::canary::{Canary, is_planted};
 use crate::log::checksums::Checksums;
 use crate::log::index::SegmentIndex;
+use crate::log::partition_log::PartitionLog;
 use crate::log::segment::{LARGEST_SEGMENT, Segment};
 use crate::log::shard_log::Shared;
 use crate::runtime::{AlignedBuffer, BLOCK, File, OpenMode, Task, spawn};
@@ -30,6 +33,7 @@ pub(super) struct Cleaned {
 /// What becomes a segment. Until something of the first source changes there is no file.
 pub(super) struct Output<'a> {
     shared: &'a Shared,
+    log: &'a PartitionLog,
     first: &'a Segment,
     path: PathBuf,
     /// The most that it may come to.
@@ -43,12 +47,14 @@ pub(super) struct Output<'a> {
 impl<'a> Output<'a> {
     pub(super) fn new(
         shared: &'a Shared,
+        log: &'a PartitionLog,
         first: &'a Segment,
         largest: u64,
         index_interval_bytes: u64,
     ) -> Output<'a> {
         Output {
             shared,
+            log,
             first,
             path: cleaned_path(first.path()),
             largest,
@@ -64,7 +70,8 @@ impl<'a> Output<'a> {
         if self.file.is_some() {
             return Ok(());
         }
-        let mut writer = Writer::create(self.shared, self.path.clone(), self.largest).await?;
+        let writer = Writer::create(self.shared, self.log, self.path.clone(), self.largest);
+        let mut writer = writer.await?;
         let copied = self.copy_prefix(&mut writer).await;
         self.file = Some(writer);
         copied
@@ -77,7 +84,7 @@ impl<'a> Output<'a> {
             let Some(run) = source.next().await? else {
                 break;
             };
-            if self.shared.compaction.stopped.get() || self.shared.closing.get() {
+            if is_over(self.shared, self.log) {
                 return Err(Stop::Ended);
             }
             let length = left.min(run.bytes.len() as u64);
@@ -121,14 +128,26 @@ impl<'a> Output<'a> {
         }))
     }
 
-    /// Removes what was written.
-    pub(super) async fn abandon(mut self) {
+    /// Removes what was written; returns why it ended.
+    pub(super) async fn abandon(mut self, stop: Stop) -> Stop {
         let Some(file) = self.file.take() else {
-            return;
+            return stop;
         };
         file.abandon().await;
-        if let Err(error) = self.shared.storage.remove_file(&self.path).await {
-            tracing::warn!(path = %self.path.display(), "not removed: {error}");
+        remove(self.shared, &self.path, stop).await
+    }
+}
+
+/// Removes a `.cleaned` file that came to nothing because of `stop`, and returns why it ended. Where it
+/// cannot be removed, the log is not compacted any more: a start takes what has `.swap` behind its
+/// name for incomplete while there is a `.cleaned` of a lower offset.
+pub(super) async fn remove(shared: &Shared, path: &Path, stop: Stop) -> Stop {
+    match shared.storage.remove_file(path).await {
+        Ok(()) => stop,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => stop,
+        Err(error) => {
+            let reason = format!("a file that is not needed cannot be removed: {error}");
+            Stop::uncleanable(path, 0, reason)
         }
     }
 }
@@ -143,6 +162,7 @@ fn cleaned_path(log: &Path) -> PathBuf {
 /// Writes a file front to back in whole blocks, one write under way while the next is gathered.
 struct Writer<'a> {
     shared: &'a Shared,
+    log: &'a PartitionLog,
     path: PathBuf,
     file: Rc<File>,
     largest: u64,
@@ -152,17 +172,23 @@ struct Writer<'a> {
     gathered: usize,
     buffer: AlignedBuffer,
     spare: Option<AlignedBuffer>,
-    writing: Option<Task<(std::io::Result<()>, AlignedBuffer)>>,
+    writing: Option<Task<(io::Result<()>, AlignedBuffer)>>,
 }
 
 impl<'a> Writer<'a> {
-    async fn create(shared: &'a Shared, path: PathBuf, largest: u64) -> Result<Writer<'a>, Stop> {
-        let bytes = shared.options.compaction.io_bytes.next_multiple_of(BLOCK);
+    async fn create(
+        shared: &'a Shared,
+        log: &'a PartitionLog,
+        path: PathBuf,
+        largest: u64,
+    ) -> Result<Writer<'a>, Stop> {
+        let bytes = io_bytes(shared);
         let (buffer, spare) = (memory(shared, bytes).await?, memory(shared, bytes).await?);
         let opened = shared.storage.open(&path, OpenMode::CreateOrOpen).await;
         let file = opened.map_err(|error| Stop::failed("create", &path, &error))?;
         Ok(Writer {
             shared,
+            log,
             path,
             file: Rc::new(file),
             largest: largest.next_multiple_of(BLOCK as u64),
@@ -224,7 +250,8 @@ impl<'a> Writer<'a> {
         written.map_err(|error| Stop::failed("write", &self.path, &error))?;
         self.shared
             .count(|stats| stats.compaction_written_bytes += bytes);
-        self.shared.compaction.pace.spend(bytes).await;
+        let is_over = || is_over(self.shared, self.log);
+        self.shared.compaction.pace.spend(bytes, is_over).await;
         Ok(())
     }
 

@@ -8,8 +8,8 @@
 //! - Only closed segments are touched that lie wholly below the last checkpoint that was *written*:
 //!   they have their exact length, are synced, and no replay reads them. And below the offset that
 //!   the caller gives, which is the high watermark.
-//! - Memory comes from the shard's pool: the key map, two steps to read, two to write. One batch is
-//!   decompressed at a time, beside the pool, to [`rewrite::LARGEST_DECOMPRESSED`] at most.
+//! - Memory comes from the shard's pool: the key map, two steps to read, two to write, and room for
+//!   one batch decompressed. Each is bounded by a part of the pool, however small that is.
 //! - A batch that cannot be read stops the compaction of its log, once and for all, and nothing else.
 //! - A full disk ends a compaction; it is tried again. Every other failed write stops the log
 //!   directory.
@@ -24,6 +24,7 @@ mod key_map;
 mod pace;
 mod plan;
 mod rewrite;
+mod scratch;
 mod source;
 mod stop;
 pub(super) mod swap;
@@ -41,7 +42,7 @@ use super::partition_log::PartitionLog;
 use super::segment::Segment;
 use super::shard_log::Shared;
 use super::{LogError, LogFailure, ShardLog, TopicPartition};
-use crate::runtime::{Semaphore, now, random_u64, unix_millis};
+use crate::runtime::{BLOCK, Semaphore, now, random_u64, unix_millis};
 use clean::Job;
 use key_hash::HashKey;
 use pace::Pace;
@@ -159,6 +160,22 @@ impl PartitionLog {
         let written = first_dirty::write(&shared.storage, self.folder(), base).await;
         written.map_err(|error| LogFailure::new("write", self.folder(), &error))
     }
+}
+
+/// Bytes of one read or write: what is configured, and little of a small memory, because six of them
+/// are held at times.
+fn io_bytes(shared: &Shared) -> usize {
+    let affordable = shared.memory.compaction.budget() / 32;
+    let bytes = shared.options.compaction.io_bytes.min(affordable);
+    (bytes / BLOCK * BLOCK).max(BLOCK)
+}
+
+/// Whether a compaction of this log is to end.
+fn is_over(shared: &Shared, log: &PartitionLog) -> bool {
+    shared.compaction.stopped.get()
+        || shared.closing.get()
+        || shared.check().is_err()
+        || log.state.borrow().deleted
 }
 
 /// A log that may be compacted.
@@ -342,6 +359,7 @@ async fn examine(
                 end,
                 bytes: segment.size(),
                 index_bytes: largest_index(segment.size(), state.config.index_interval_bytes),
+                has_aborted: false,
             });
         }
         Candidate {
@@ -393,7 +411,7 @@ async fn largest_timestamp(shared: &Shared, segment: &Rc<Segment>) -> i64 {
 /// The timestamp of the first batch of the dirty section, where `max.compaction.lag.ms` asks for it.
 async fn oldest_dirty(shared: &Shared, candidate: &Candidate) -> Option<i64> {
     candidate.config.max_lag?;
-    let dirty = |it: &ClosedSegment| it.end > candidate.first_dirty;
+    let dirty = |it: &ClosedSegment| it.end > candidate.first_dirty && it.bytes > 0;
     let first = candidate.closed.iter().position(dirty)?;
     let segment = &candidate.segments[first];
     segment.first_timestamp(&shared.storage).await

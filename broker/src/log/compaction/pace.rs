@@ -8,6 +8,9 @@ use crate::runtime::{Instant, now, sleep_until};
 /// A debt smaller than this is not slept off at once: timers are coarser than that.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(2);
 
+/// A longer sleep is cut into slices: whoever is to end looks up in between.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+
 /// Spends time for bytes.
 pub(super) struct Pace {
     bytes_per_second: Option<u64>,
@@ -23,17 +26,20 @@ impl Pace {
         }
     }
 
-    /// Waits until `bytes` more are within the bound. Time in which nothing was spent is not saved.
-    pub(super) async fn spend(&self, bytes: u64) {
+    /// Waits until `bytes` more are within the bound, or `is_over`. Time in which nothing was spent is
+    /// not saved.
+    pub(super) async fn spend(&self, bytes: u64, is_over: impl Fn() -> bool) {
         let Some(rate) = self.bytes_per_second else {
             return;
         };
-        let now = now();
         let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
-        let paid_at = self.paid_at.get().unwrap_or(now).max(now) + cost;
+        let paid_at = self.paid_at.get().map_or(now(), |at| at.max(now())) + cost;
         self.paid_at.set(Some(paid_at));
-        if paid_at - now >= SHORTEST_SLEEP {
-            sleep_until(paid_at).await;
+        if paid_at - now() < SHORTEST_SLEEP {
+            return;
+        }
+        while now() < paid_at && !is_over() {
+            sleep_until(paid_at.min(now() + LONGEST_SLEEP)).await;
         }
     }
 }
@@ -50,7 +56,7 @@ mod tests {
             let pace = Pace::new(Some(1 << 20));
             let start = now();
             for _ in 0..64 {
-                pace.spend(64 << 10).await;
+                pace.spend(64 << 10, || false).await;
             }
             let took = now() - start;
             let expected = Duration::from_secs(4);
@@ -64,8 +70,19 @@ mod tests {
         let mut simulator = Simulator::new(1);
         simulator.run(async {
             let start = now();
-            Pace::new(None).spend(u64::MAX).await;
+            Pace::new(None).spend(u64::MAX, || false).await;
             assert_eq!(now(), start);
+        });
+    }
+
+    #[test]
+    fn a_long_wait_ends_soon_after_its_reason_does() {
+        let mut simulator = Simulator::new(1);
+        simulator.run(async {
+            let (pace, start) = (Pace::new(Some(1)), now());
+            let is_over = || now() - start >= Duration::from_secs(1);
+            pace.spend(1000, is_over).await;
+            assert!(now() - start <= Duration::from_secs(1) + LONGEST_SLEEP);
         });
     }
 }

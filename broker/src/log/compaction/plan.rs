@@ -40,6 +40,9 @@ pub(super) struct ClosedSegment {
     pub(super) end: Offset,
     pub(super) bytes: u64,
     pub(super) index_bytes: u64,
+    /// A list of aborted transactions lies beside it, under its name. It holds for the segment and for
+    /// what else is put behind it, and would be lost if the segment were put behind another.
+    pub(super) has_aborted: bool,
 }
 
 /// How much of a log was compacted, and how much could be.
@@ -127,7 +130,8 @@ pub(super) fn groups(segments: &[ClosedSegment], limits: GroupLimits) -> Vec<Ran
                 index_bytes += segment.index_bytes;
                 let offsets = segment.end.get() - segments[start].base.get();
                 *n == 0
-                    || (bytes <= limits.bytes
+                    || (!segment.has_aborted
+                        && bytes <= limits.bytes
                         && index_bytes <= limits.index_bytes
                         && offsets <= i64::from(i32::MAX)
                         && *n < limits.segments)
@@ -149,6 +153,7 @@ mod tests {
             end: Offset::new(n as i64 * 100 + 100),
             bytes: *bytes,
             index_bytes: 8,
+            has_aborted: false,
         };
         sizes.iter().enumerate().map(segment).collect()
     }
@@ -238,5 +243,8 @@ mod tests {
             ..LIMITS
         };
         assert_eq!(groups(&segments(&[1; 5]), files), [0..2, 2..4, 4..5]);
+        let mut aborted = segments(&[1; 5]);
+        aborted[2].has_aborted = true;
+        assert_eq!(groups(&aborted, LIMITS), [0..2, 2..5]);
     }
 }

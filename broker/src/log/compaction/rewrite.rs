@@ -24,8 +24,6 @@ use corelog_protocol::{Offset, ProducerId, Timestamp};
 
 use super::key_map::KeyMap;
 
-/// What one batch may hold once it is decompressed; what is more makes its log uncleanable.
-pub(super) const LARGEST_DECOMPRESSED: usize = 64 << 20;
 /// Producers whose last batch is remembered. Of the others every batch keeps its header.
 const PRODUCERS: usize = 64 << 10;
 
@@ -82,17 +80,18 @@ impl Round {
         self.end
     }
 
-    /// Memory beside the map.
-    pub(super) fn scratch_bytes(&self) -> usize {
-        self.filter.capacity()
-    }
-
+    /// Gives back the memory kept from one batch for the next.
     pub(super) fn release_scratch(&mut self) {
         self.filter.shrink();
     }
 
-    /// First pass: notes the keys of a batch. `false` when the map is full: the round ends there.
-    pub(super) fn note(&mut self, batch: &BatchView<'_>) -> Result<bool, FilterError> {
+    /// First pass: notes the keys of a batch, which decompresses to at most `limit` bytes. `false` when
+    /// the map is full: the round ends there.
+    pub(super) fn note(
+        &mut self,
+        batch: &BatchView<'_>,
+        limit: usize,
+    ) -> Result<bool, FilterError> {
         if batch.next_offset() <= self.first_dirty {
             return Ok(true);
         }
@@ -107,7 +106,7 @@ impl Round {
         }
         let (map, first_dirty) = (&mut self.map, self.first_dirty);
         let mut full_at = None;
-        self.filter.select(batch, LARGEST_DECOMPRESSED, |record| {
+        self.filter.select(batch, limit, |record| {
             if full_at.is_none()
                 && record.offset >= first_dirty
                 && let Some(key) = record.key
@@ -127,11 +126,13 @@ impl Round {
     }
 
     /// Second pass: appends what is left of a batch to `out`, unless all of it is. `is_last` says
-    /// that it is the last one of what becomes a segment.
+    /// that it is the last one of what becomes a segment. With an error `out` is as it was, or is
+    /// not to be used.
     pub(super) fn rewrite(
         &mut self,
         batch: &BatchView<'_>,
         is_last: bool,
+        limit: usize,
         out: &mut Vec<u8>,
     ) -> Result<Outcome, FilterError> {
         if batch.is_transactional() || batch.is_control() {
@@ -159,7 +160,7 @@ impl Round {
             let superseded = map.newest(key).is_some_and(|newest| newest > record.offset);
             !superseded && (record.value.is_some() || !tombstones_go)
         };
-        let survivors = self.filter.select(batch, LARGEST_DECOMPRESSED, stays)?;
+        let survivors = self.filter.select(batch, limit, stays)?;
         if survivors.kept == 0 {
             if !must_stay {
                 return Ok(Outcome::Gone);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use corelog_protocol::record::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES};
 
+use super::io_bytes;
 use super::stop::Stop;
 use crate::log::segment::Segment;
 use crate::log::shard_log::Shared;
@@ -37,7 +38,7 @@ impl<'a> Source<'a> {
         segment: &'a Segment,
         position: u64,
     ) -> Result<Source<'a>, Stop> {
-        let step = shared.options.compaction.io_bytes;
+        let step = io_bytes(shared);
         let charge = shared
             .charge(&shared.memory.compaction, 2 * step)
             .await

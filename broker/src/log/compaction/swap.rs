@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use corelog_protocol::Offset;
 
-use super::cleaned::{Cleaned, base_of};
+use super::cleaned::{self, Cleaned, base_of};
 use super::stop::Stop;
 use crate::log::batch_scan::{Source, WalkFrom, walk};
 use crate::log::canary::{Canary, is_planted};
@@ -70,21 +70,26 @@ pub(super) async fn swap(
     };
     let mut open = Vec::with_capacity(sources.len());
     for source in sources {
-        let file = source.file(storage).await;
-        open.push(file.map_err(|error| Stop::not_opened(source, &error))?);
+        match source.file(storage).await {
+            Ok(file) => open.push(file),
+            Err(error) => {
+                let stop = Stop::not_opened(source, &error);
+                return Err(cleaned::remove(shared, &cleaned.path, stop).await);
+            }
+        }
     }
     let _only_one = log.rearranging.acquire(1).await;
     let _exchanging = Exchanging::begin(&log.compaction.exchanging);
     if !log.still_has(sources) {
-        remove_if_there(storage, &cleaned.path)
-            .await
-            .map_err(|error| failed("remove", error))?;
-        return Err(Stop::Ended);
+        return Err(cleaned::remove(shared, &cleaned.path, Stop::Ended).await);
     }
     let first = &sources[0];
     let swap = swap_path(first.path());
-    let renamed = storage.rename(&cleaned.path, &swap).await;
-    renamed.map_err(|error| failed("rename", error))?;
+    if let Err(error) = storage.rename(&cleaned.path, &swap).await {
+        // Nothing was exchanged yet: a full disk costs no more than this run.
+        let stop = Stop::failed("rename", folder, &error);
+        return Err(cleaned::remove(shared, &cleaned.path, stop).await);
+    }
     if !is_planted(Canary::SourcesRemovedBeforeSwap) {
         let synced = storage.sync_dir(folder).await;
         synced.map_err(|error| failed("sync", error))?;

@@ -10,6 +10,8 @@ use super::*;
 use crate::log::compaction::key_hash::HashKey;
 
 const NOW: i64 = 1_700_000_000_000;
+/// Bytes that a batch decompresses to.
+const LIMIT: usize = 1 << 20;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Batches side by side, as a segment holds them.
@@ -52,14 +54,17 @@ impl Log {
         let map = KeyMap::new(map_bytes, 0.9, HashKey(1, 2));
         let mut round = Round::new(map, Offset::new(first_dirty), Timestamp::new(now), DAY);
         let batches: Vec<_> = split_batches(&self.bytes).map(Result::unwrap).collect();
-        if batches.iter().all(|batch| round.note(batch).unwrap()) {
+        if batches
+            .iter()
+            .all(|batch| round.note(batch, LIMIT).unwrap())
+        {
             round.noted_all(Offset::new(self.next));
         }
         let mut bytes = Vec::new();
         for (n, batch) in batches.iter().enumerate() {
             let before = bytes.len();
             let is_last = n + 1 == batches.len();
-            let outcome = round.rewrite(batch, is_last, &mut bytes).unwrap();
+            let outcome = round.rewrite(batch, is_last, LIMIT, &mut bytes).unwrap();
             assert_eq!(outcome == Outcome::Rewritten, bytes.len() > before);
             if outcome == Outcome::Unchanged {
                 bytes.extend_from_slice(batch.bytes());

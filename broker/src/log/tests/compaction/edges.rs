@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::log::tests::rig::start;
+use crate::log::tests::rig::{start, start_with_pool};
 use crate::runtime::sim::{self, Operation};
+use crate::runtime::{BufferPool, now};
 
 fn config() -> LogConfig {
     LogConfig {
@@ -21,7 +22,17 @@ fn config() -> LogConfig {
 async fn filled(disk: Storage, partitions: usize) -> (Rig, Vec<Rc<RefCell<Model>>>) {
     let mut options = small_options();
     options.open_files = 1;
-    let rig = start(disk, options, &vec![config(); partitions]).await;
+    let pool = BufferPool::new(32 << 20);
+    filled_with(disk, partitions, options, pool).await
+}
+
+async fn filled_with(
+    disk: Storage,
+    partitions: usize,
+    options: LogOptions,
+    pool: BufferPool,
+) -> (Rig, Vec<Rc<RefCell<Model>>>) {
+    let rig = start_with_pool(disk, options, &vec![config(); partitions], pool).await;
     let mut random = StdRng::seed_from_u64(1);
     let mut models = Vec::new();
     for log in rig.logs.values() {
@@ -60,6 +71,14 @@ async fn check_now(rig: &Rig, models: &[Rc<RefCell<Model>>]) {
     for (&index, log) in &rig.logs {
         check(log, &models[index], "now").await.unwrap();
     }
+}
+
+/// The path of the closed segment with this number.
+fn segment_path(rig: &Rig, number: usize) -> PathBuf {
+    let state = rig.logs[&0].state.borrow();
+    let segment = state.segments.values().nth(number).unwrap();
+    assert!(segment.is_sealed());
+    segment.path().to_owned()
 }
 
 fn leftovers(simulator: &Simulator) -> Vec<PathBuf> {
@@ -286,5 +305,230 @@ fn young_records_wait_and_old_ones_are_compacted_whatever_the_ratio() {
         }));
         assert!(compact_once(&rig).await, "too old");
         check_now(&rig, &models).await;
+    });
+}
+
+#[test]
+fn a_disk_too_full_for_another_name_ends_a_compaction_and_not_the_log() {
+    let mut simulator = Simulator::new(8);
+    let disk = storage(&simulator);
+    let faults = simulator.disk();
+    simulator.run(async {
+        let (rig, models) = filled(disk, 1).await;
+        faults.set_fault_hook(|asked, path| {
+            let cleaned = path.to_string_lossy().ends_with(".cleaned");
+            (asked == Operation::Rename && cleaned).then_some(sim::Fault::NoSpace)
+        });
+        assert!(!compact_once(&rig).await);
+        assert!(rig.shard.failure().is_none());
+        let is_left = |(path, _): &(PathBuf, u64)| path.to_string_lossy().ends_with(".cleaned");
+        assert!(
+            !faults.files().iter().any(is_left),
+            "the room is given back"
+        );
+        faults.clear_faults();
+        assert!(compact_once(&rig).await, "it is tried again");
+        check_now(&rig, &models).await;
+    });
+    assert_eq!(leftovers(&simulator), Vec::<PathBuf>::new());
+}
+
+/// A start takes an exchange for half done while a `.cleaned` of a lower offset is there: the one that
+/// stayed behind would have it remove the only copy of records further on.
+#[test]
+fn a_log_whose_leftover_cannot_be_removed_is_not_compacted_until_it_is() {
+    let mut simulator = Simulator::new(9);
+    let disk = storage(&simulator);
+    let faults = simulator.disk();
+    let models = simulator.run(async {
+        let (rig, models) = filled(disk.clone(), 1).await;
+        faults.set_fault_hook(|asked, path| {
+            if !path.to_string_lossy().ends_with(".cleaned") {
+                return None;
+            }
+            match asked {
+                Operation::Write => Some(sim::Fault::NoSpace),
+                Operation::Remove => Some(sim::Fault::Device),
+                _ => None,
+            }
+        });
+        compact_once(&rig).await;
+        faults.clear_faults();
+        assert!(!compact_once(&rig).await);
+        assert_eq!(rig.shard.stats().uncleanable_partitions, 1);
+        assert_eq!(rig.shard.stats().compactions, 0);
+        assert!(rig.shard.failure().is_none());
+        check_now(&rig, &models).await;
+        rig.shard.close().await.unwrap();
+        models
+    });
+    assert_eq!(leftovers(&simulator).len(), 1);
+    simulator.run(async {
+        let rig = start(disk, small_options(), &[config()]).await;
+        compact_all(&rig).await;
+        assert_eq!(rig.shard.stats().compactions, 1);
+        check_now(&rig, &models).await;
+    });
+    assert_eq!(leftovers(&simulator), Vec::<PathBuf>::new());
+}
+
+/// Other brokers leave closed segments without a record. A group that ends in one must still end with
+/// a batch that tells how far it reaches: after a crash that is all there is to go by.
+#[test]
+fn a_closed_segment_without_records_stops_no_compaction_whenever_it_is_killed() {
+    for at in 0..40 {
+        let mut simulator = Simulator::new(10);
+        let disk = storage(&simulator);
+        let files = simulator.disk();
+        let models = simulator.run(async {
+            let (rig, models) = filled(disk.clone(), 1).await;
+            let second = segment_path(&rig, 1);
+            rig.shard.close().await.unwrap();
+            // What it held has newer records in those behind.
+            files.put(&second, b"").unwrap();
+            models
+        });
+        let compacting = async {
+            let rig = start(disk.clone(), small_options(), &[config()]).await;
+            compact_all(&rig).await;
+            check_now(&rig, &models).await;
+            let state = rig.logs[&0].state.borrow();
+            let segments: Vec<_> = state.segments.values().collect();
+            let (_active, closed) = segments.split_last().unwrap();
+            assert!(closed.len() < 4, "{} are left", closed.len());
+            assert!(closed.iter().all(|segment| segment.size() > 0));
+        };
+        simulator.run_until(Duration::from_micros(at * 500), compacting);
+        simulator.kill();
+        simulator.run(async {
+            let rig = start(disk, small_options(), &[config()]).await;
+            check_now(&rig, &models).await;
+        });
+    }
+}
+
+#[test]
+fn a_list_of_aborted_transactions_keeps_its_segment_apart() {
+    let mut simulator = Simulator::new(11);
+    let disk = storage(&simulator);
+    let files = simulator.disk();
+    simulator.run(async {
+        let (rig, models) = filled(disk, 1).await;
+        let third = segment_path(&rig, 2);
+        let list = third.with_extension("txnindex");
+        files.put(&list, b"a list").unwrap();
+        let log = &rig.logs[&0];
+        log.set_config(LogConfig {
+            segment_bytes: 1 << 20,
+            ..config()
+        });
+        compact_all(&rig).await;
+        check_now(&rig, &models).await;
+        assert_eq!(segment_path(&rig, 1), third);
+        let left = log.state.borrow().segments.len();
+        assert_eq!(
+            left, 3,
+            "what lies before it, what lies behind it, and the active one"
+        );
+        assert_eq!(files.contents(&list).unwrap(), b"a list");
+    });
+}
+
+#[test]
+fn a_small_memory_bounds_what_a_compaction_holds() {
+    const MEMORY: usize = 2 << 20;
+    let mut simulator = Simulator::new(12);
+    let disk = storage(&simulator);
+    let compacted = simulator.run_until(Duration::from_secs(60), async {
+        let (rig, models) = filled_with(disk, 1, small_options(), BufferPool::new(MEMORY)).await;
+        assert!(compact_once(&rig).await);
+        check_now(&rig, &models).await;
+    });
+    assert!(
+        compacted.is_some(),
+        "it waits for memory that it holds itself"
+    );
+}
+
+#[test]
+fn what_a_batch_decompresses_to_is_charged_and_bounded() {
+    const LARGE: usize = 768 << 10;
+    for (memory, is_compacted) in [(32 << 20, true), (4 << 20, false)] {
+        let mut simulator = Simulator::new(13);
+        let disk = storage(&simulator);
+        simulator.run(async {
+            let mut options = small_options();
+            options.compaction.io_bytes = 4096;
+            let pool = BufferPool::new(memory);
+            let (rig, models) = filled_with(disk, 1, options, pool).await;
+            let log = &rig.logs[&0];
+            let key = b"large".to_vec();
+            let (value, time) = (vec![0; LARGE], models[0].borrow().sent.len() as i64 * TICK);
+            let mut builder = BatchBuilder::new(Compression::Lz4, 1024);
+            let headers = [Header {
+                key: "h",
+                value: None,
+            }];
+            let headers = &headers[..models[0].borrow().sent.len() % 2];
+            let time = Timestamp::new(time);
+            builder
+                .append(time, Some(&key), Some(&value), headers)
+                .unwrap();
+            let batch = builder.finish(None);
+            assert!(batch.len() < 16 << 10, "{}", batch.len());
+            log.append(&batch, log.log_end_offset(), EPOCH, None)
+                .await
+                .unwrap();
+            models[0].borrow_mut().sent.push(Sent {
+                key,
+                value: Some(value),
+            });
+            let mut random = StdRng::seed_from_u64(2);
+            for _ in 0..30 {
+                append_one(log, &models[0], 20, &mut random).await;
+            }
+            rig.shard.checkpoint_now().await.unwrap();
+            let shard = rig.shard.clone();
+            let peak = Rc::new(std::cell::Cell::new(0));
+            spawn({
+                let (shard, peak) = (shard.clone(), peak.clone());
+                async move {
+                    loop {
+                        peak.set(peak.get().max(shard.stats().compaction_memory_bytes));
+                        sleep(Duration::from_micros(5)).await;
+                    }
+                }
+            })
+            .detach();
+            compact_all(&rig).await;
+            let stats = rig.shard.stats();
+            assert_eq!(stats.compactions, u64::from(is_compacted));
+            assert_eq!(stats.uncleanable_partitions, u64::from(!is_compacted));
+            assert_eq!(stats.compaction_memory_bytes, 0);
+            if is_compacted {
+                assert!(peak.get() >= 2 * LARGE as u64, "{} charged", peak.get());
+            }
+            check_now(&rig, &models).await;
+        });
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_share_of_the_disk() {
+    let mut simulator = Simulator::new(14);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let mut options = small_options();
+        options.compaction.bytes_per_second = Some(100);
+        let (rig, _) = filled_with(disk, 1, options, BufferPool::new(32 << 20)).await;
+        let shard = rig.shard.clone();
+        let compacting =
+            spawn(async move { shard.compact_next(|_| Some(Offset::new(i64::MAX))).await });
+        sleep(Duration::from_secs(1)).await;
+        let start = now();
+        rig.shard.close().await.unwrap();
+        compacting.await.unwrap();
+        let took = now() - start;
+        assert!(took < Duration::from_secs(1), "{took:?}");
     });
 }
