@@ -154,7 +154,8 @@ fn an_index_that_was_read_across_a_cut_says_nothing_of_what_was_cut_off() {
             ..config()
         };
         simulator.run(async {
-            let rig = start(disk.clone(), small_options(), &[one_segment.clone()]).await;
+            let configs = std::slice::from_ref(&one_segment);
+            let rig = start(disk.clone(), small_options(), configs).await;
             append(&rig.logs[&0], 40).await;
             rig.shard.close().await.unwrap();
         });
