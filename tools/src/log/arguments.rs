@@ -18,10 +18,11 @@ pub(crate) enum LogCommand {
     Verify(VerifyArguments),
     /// Say what would mend a folder, and do it with --apply.
     ///
-    /// Writes wrong indexes anew, cuts torn ends, takes damaged segments out of service and keeps their whole batches. No
-    /// byte is deleted: everything that leaves its place goes to `quarantine/` in the data folder. What a broker
-    /// acknowledged is given up only with --accept. Refused while a broker runs in the folder. Exits with 0 when all is
-    /// mended, 1 when something is left to do.
+    /// Writes wrong indexes anew, cuts torn ends, turns back a bit that turned in a base offset or a leader epoch, takes
+    /// damaged segments out of service and keeps their whole batches. No byte is deleted: everything that leaves its place
+    /// goes to `quarantine/` in the data folder. What a broker acknowledged is given up only with --accept. Refused while a
+    /// broker runs in the folder. Exits with 0 when all is mended, 1 when something is left to do. One that was interrupted
+    /// is run again.
     Repair(RepairArguments),
 }
 

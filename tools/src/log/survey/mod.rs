@@ -108,7 +108,16 @@ impl Survey {
         self.parts.len().max(self.fixes.len()) >= MOST_PARTS
     }
 
-    fn keep(&mut self, seen: &Seen, base_offset: Offset, epoch: Option<LeaderEpoch>) {
+    /// Keeps a batch, if there is room to remember it.
+    fn keep(&mut self, seen: &Seen, base_offset: Offset, epoch: Option<LeaderEpoch>) -> bool {
+        if self.is_full() {
+            let problem = format!(
+                "more than {MOST_PARTS} pieces, from byte {} on",
+                seen.position
+            );
+            self.note(seen.position, problem);
+            return false;
+        }
         let mut fix = |field| {
             self.fixes.push(Fix {
                 position: seen.position,
@@ -134,6 +143,7 @@ impl Survey {
         }
         let next = base_offset.get() + i64::from(seen.last_offset_delta) + 1;
         self.next_offset = Offset::new(next);
+        true
     }
 }
 
@@ -274,7 +284,9 @@ impl Surveyor {
             let survey = &mut self.log.segments[seen.segment];
             match verdict {
                 Verdict::Stays { base_offset, epoch } => {
-                    survey.keep(&seen, base_offset, epoch);
+                    if !survey.keep(&seen, base_offset, epoch) {
+                        continue;
+                    }
                     self.log.next_offset = survey.next_offset;
                     if epoch > self.log.epochs.last().map(|(epoch, _)| *epoch) {
                         let began = epoch.map(|epoch| (epoch, base_offset));
@@ -312,4 +324,31 @@ pub(crate) fn indexes_of(segment: &SegmentFile) -> io::Result<(Vec<u8>, Vec<u8>)
         }
     }
     Ok(index.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_segment_in_too_many_pieces_the_first_ones_are_kept() {
+        let mut survey = Survey::default();
+        let mut keep = |n: usize| {
+            let seen = Seen {
+                segment: 0,
+                segment_base: Offset::ZERO,
+                position: 200 * n as u64,
+                size: 100,
+                base_offset: n as i64,
+                last_offset_delta: 0,
+                epoch: -1,
+                follows: false,
+            };
+            survey.keep(&seen, Offset::new(n as i64), None)
+        };
+        assert!((0..MOST_PARTS).all(&mut keep));
+        assert!(!keep(MOST_PARTS));
+        assert_eq!(survey.kept_bytes(), 100 * MOST_PARTS as u64);
+        assert!(survey.problem().contains("more than 65536 pieces"));
+    }
 }
