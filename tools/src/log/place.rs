@@ -183,8 +183,9 @@ impl Place {
 impl DataFolder {
     fn ours(root: &Path, entries: &[PathBuf]) -> anyhow::Result<DataFolder> {
         /// What a broker keeps beside journals and partitions.
-        const KNOWN: [&str; 7] = [
+        const KNOWN: [&str; 8] = [
             ".lock",
+            ".polling-probe",
             "meta.properties",
             "ports.json",
             "metadata",
