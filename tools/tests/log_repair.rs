@@ -237,6 +237,59 @@ fn a_length_that_swallows_other_batches_takes_none_of_them_along() {
     assert_eq!(records(&partition), expected);
 }
 
+/// The checksums that our broker puts beside a closed segment: one piece, of the first 21 bytes of
+/// all batches.
+fn write_checksums(path: &Path, base: i64) {
+    let bytes = fs::read(path).unwrap();
+    let crc = positions(path)
+        .into_iter()
+        .fold(0, |crc, at| crc32c::crc32c_append(crc, &bytes[at..at + 21]));
+    let mut covered = base.to_le_bytes().to_vec();
+    covered.extend(
+        [0, 1, u32::try_from(bytes.len()).unwrap(), crc]
+            .map(u32::to_le_bytes)
+            .concat(),
+    );
+    let mut file = b"CLSC\x01\0\0\0".to_vec();
+    file.extend(crc32c::crc32c(&covered).to_le_bytes());
+    file.extend(covered);
+    fs::write(path.with_extension("checksums"), file).unwrap();
+}
+
+#[test]
+fn a_header_that_is_not_what_was_written_and_may_be_right_is_left() {
+    let (root, partition) = foreign();
+    let path = segment(&partition, 2000);
+    write_checksums(&path, 2000);
+    assert_eq!(verify(root.path()).0, 0);
+    // The last batch has epoch 5 instead of 4: nothing behind it says otherwise.
+    flip(&path, *positions(&path).last().unwrap() + 15, 0);
+    log_folder::assert_damage(
+        root.path(),
+        "00000000000000002000.log",
+        "is not what was written",
+    );
+    let before = files_below(root.path());
+    let (code, said) = repair(root.path(), &["--apply"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("nothing tells which"), "{said}");
+    assert!(files_below(root.path()) == before, "{said}");
+}
+
+#[test]
+fn checksums_that_are_damaged_leave() {
+    let (root, partition) = foreign();
+    let path = segment(&partition, 1000);
+    write_checksums(&path, 1000);
+    let checksums = path.with_extension("checksums");
+    flip(&checksums, 30, 2);
+    let damaged = fs::read(&checksums).unwrap();
+    assert_mends(root.path(), "its checksum is wrong");
+    assert!(!checksums.exists());
+    let kept = quarantined(root.path());
+    assert_eq!(kept["00000000000000001000.checksums"], damaged);
+}
+
 /// What compaction writes to take the place of the first two segments.
 fn write_swap(partition: &Path) -> PathBuf {
     let path = partition.join("00000000000000000000.log.swap");

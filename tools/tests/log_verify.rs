@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use corelog_protocol::Compression;
 use harness::{BrokerProcess, Running};
 use log_folder::{
-    assert_damage, batch, batches, flip, log, segment, verify, write_partition, write_segment,
+    assert_damage, batch, batches, flip, log, positions, segment, verify, write_partition,
+    write_segment,
 };
 
 fn partition() -> (tempfile::TempDir, PathBuf) {
@@ -232,7 +233,7 @@ fn a_closed_segment_of_ours_that_is_missing_is_damage() {
     let mut broker = with_segments(folder.path());
     broker.terminate();
     let (code, report) = verify(folder.path());
-    assert_eq!(code, 0, "{report:#}");
+    assert_eq!((code, &report["notes"]), (0, &0.into()), "{report:#}");
     let partition = folder.path().join("data/events-0");
     let bases = bases(&partition);
     assert!(bases.len() >= 4, "{bases:?}");
@@ -249,6 +250,28 @@ fn a_closed_segment_of_ours_that_is_missing_is_damage() {
     assert_eq!(report["damages"], 1, "{report:#}");
     fs::write(path, whole).unwrap();
     assert_eq!(verify(folder.path()).0, 0);
+}
+
+/// The last batch of a segment says that it was written by a later leader. Nothing in the segment says
+/// otherwise, but the checksums beside it do.
+#[test]
+fn a_header_that_is_not_what_was_written_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = with_segments(folder.path());
+    broker.terminate();
+    let partition = folder.path().join("data/events-0");
+    let bases = bases(&partition);
+    let path = segment(&partition, bases[bases.len() - 2]);
+    let last = *positions(&path).last().unwrap();
+    let checksums = path.with_extension("checksums");
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(verify(folder.path()).0, 0);
+    flip(&path, last + 13, 0);
+    assert_damage(folder.path(), &name(&path), "is not what was written");
+    flip(&path, last + 13, 0);
+
+    flip(&checksums, 30, 0);
+    assert_damage(folder.path(), &name(&checksums), "its checksum is wrong");
 }
 
 /// Records were deleted, the segments that held them went, and the broker was killed before the next

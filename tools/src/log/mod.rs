@@ -7,6 +7,7 @@ pub(crate) mod arguments;
 mod batch_search;
 mod batch_stream;
 mod dump;
+mod headers;
 mod place;
 mod repair;
 mod sequential;

@@ -12,6 +12,7 @@ use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex};
 use super::checkpoints::Checkpoints;
 use super::quarantine::{Act, Quarantine, cut, keep_parts, reindex, replace, take_out};
 use super::{Left, Step, segments_of};
+use crate::log::headers::{self, Headers};
 use crate::log::place::{PartitionFolder, SegmentFile};
 use crate::log::small_file::{LARGEST_TEXT, leader_epochs, read_bounded, topic_id};
 use crate::log::survey::{Field, Fix, LogSurvey, Survey, survey};
@@ -105,7 +106,13 @@ impl Repair<'_> {
                 last = Some((segment.base_offset, kept));
             }
         }
-        if self.accept || (place.is_none() && !known.is_for_the_replay()) {
+        // Not from headers that are not what was written.
+        let are_believed = standing
+            .segments
+            .iter()
+            .all(|found| !matches!(found.headers, Headers::Changed { .. }) || found.is_mended());
+        let are_ours_to_write = place.is_none() && !known.is_for_the_replay() && are_believed;
+        if self.accept || are_ours_to_write {
             self.epochs(&standing.epochs, &quarantine)?;
         }
         if self.accept
@@ -184,6 +191,7 @@ impl Repair<'_> {
                     quarantine.perform(&reindex(segment))?;
                 }
             }
+            self.headers(segment, &found.headers, quarantine)?;
             return Ok(Some(segment.bytes));
         }
         if freedom == Freedom::IndexesOnly {
@@ -201,6 +209,38 @@ impl Repair<'_> {
         }
         let is_gone = found.parts.is_empty() && freedom == Freedom::Closed;
         Ok((!is_gone).then(|| found.kept_bytes()))
+    }
+
+    /// The checksums of a segment in which nothing else is wrong.
+    fn headers(
+        &mut self,
+        segment: &SegmentFile,
+        headers: &Headers,
+        quarantine: &Quarantine,
+    ) -> anyhow::Result<()> {
+        let checksums = headers::path_of(&segment.path);
+        match headers {
+            Headers::AsWritten => {}
+            Headers::Unreadable(problem) => {
+                let what = format!(
+                    "move it to {}: it is {problem}",
+                    quarantine.path().display()
+                );
+                if self.step(&checksums, what) {
+                    quarantine.perform(&[Act::Take(checksums)])?;
+                }
+            }
+            Headers::Changed { from, to } => {
+                let why = format!(
+                    "the base offset, the leader epoch or the length of a batch between bytes \
+                     {from} and {to} is not what was written, and nothing tells which: restore it \
+                     from a backup, or take what it says by moving {} elsewhere",
+                    checksums.display()
+                );
+                self.leave(&segment.path, why);
+            }
+        }
+        Ok(())
     }
 
     /// A file of leader epochs that the batches contradict.

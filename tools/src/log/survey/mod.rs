@@ -12,6 +12,7 @@ use corelog_protocol::{LeaderEpoch, Offset};
 use self::judge::{Judge, Seen, Verdict};
 use super::batch_search::{Search, find_batch, holds_batch};
 use super::batch_stream::{Batch, BatchStream, Broken};
+use super::headers::{HeaderCheck, Headers};
 use super::place::SegmentFile;
 use super::sequential::SequentialFile;
 use super::verify::finding::Findings;
@@ -41,6 +42,8 @@ pub(crate) struct Survey {
     pub(crate) fixes: Vec<Fix>,
     /// The index files say what is not so.
     pub(crate) index_is_wrong: bool,
+    /// What the segment's checksums say.
+    pub(crate) headers: Headers,
     /// What is kept ends before this offset.
     pub(crate) next_offset: Offset,
     /// The first bytes that are not kept, and what is wrong with them.
@@ -86,6 +89,11 @@ impl Survey {
     /// Nothing of these bytes is lost or put right.
     pub(crate) fn is_whole(&self, bytes: u64) -> bool {
         self.unreadable.is_none() && self.kept_bytes() == bytes && self.fixes.is_empty()
+    }
+
+    /// Something of it is lost or put right, which is what its checksums speak of.
+    pub(crate) fn is_mended(&self) -> bool {
+        self.first_problem.is_some() || !self.fixes.is_empty()
     }
 
     /// What is wrong with the first bytes that are not kept.
@@ -186,6 +194,7 @@ impl Surveyor {
     fn segment(&mut self, number: usize, segment: &SegmentFile) -> io::Result<()> {
         let mut findings = Findings::default();
         let mut check = IndexCheck::load(&segment.path, segment.base_offset, "", &mut findings);
+        let mut headers = HeaderCheck::load(segment);
         let file = File::open(&segment.path)?;
         // Of whole batches: where the last one ends, and the least offset behind the last two.
         let mut end = 0;
@@ -193,7 +202,10 @@ impl Surveyor {
         let mut start = 0;
         while start < segment.bytes && !self.log.segments[number].is_full() {
             let lost = self.stretch(number, segment, start, &file, |batch| {
-                check.observe(batch, &mut findings);
+                if !batch.is_out_of_range() {
+                    check.observe(batch, &mut findings);
+                }
+                headers.observe(batch);
                 end = batch.end();
                 ends = [ends[1], batch.next_offset()];
             })?;
@@ -216,6 +228,7 @@ impl Surveyor {
         }
         check.finish(end, &mut findings);
         self.log.segments[number].index_is_wrong = findings.damages > 0;
+        self.log.segments[number].headers = headers.finish();
         Ok(())
     }
 

@@ -282,6 +282,7 @@ impl Verify<'_> {
             epoch: None,
             epochs: Vec::new(),
             end_is_lost: false,
+            told: 0,
             is_compacted: false,
             is_compacted_by_us: false,
         }

@@ -14,6 +14,7 @@ use super::journal::Known;
 use super::progress::Progress;
 use crate::log::batch_search::{Search, find_batch};
 use crate::log::batch_stream::{Batch, BatchStream, Broken};
+use crate::log::headers::{self, HeaderCheck, Headers};
 use crate::log::place::{PartitionFolder, SegmentFile};
 use crate::log::sequential::SequentialFile;
 use crate::log::small_file::{LARGEST_TEXT, leader_epochs, read_bounded};
@@ -58,6 +59,8 @@ pub(super) struct PartitionCheck<'a> {
     pub(super) epochs: Vec<(LeaderEpoch, Offset, Offset)>,
     /// The last bytes of the segment before are no batch, or damaged: where it ended is not known.
     pub(super) end_is_lost: bool,
+    /// Findings about segments.
+    pub(super) told: u64,
     /// Only compaction leaves gaps inside a segment.
     pub(super) is_compacted: bool,
     /// Our compaction has been here. What it writes ends where its sources ended.
@@ -162,6 +165,7 @@ impl PartitionCheck<'_> {
     }
 
     fn tell(&mut self, segment: &SegmentFile, position: u64, what: String) {
+        self.told += 1;
         let severity = self.severity(segment, position);
         let mut finding = Finding::damage(&segment.path, what)
             .at(position)
@@ -191,11 +195,13 @@ impl PartitionCheck<'_> {
         }
         self.next_offset = Some(base);
         self.end_is_lost = false;
+        let told = self.told;
         let mut index = IndexCheck::load(&segment.path, base, &self.mend, self.findings);
+        let mut headers = HeaderCheck::load(segment);
         let mut start = 0;
         let mut end = 0;
         while start < segment.bytes {
-            let broken = match self.stream(segment, start, &mut index, &mut end) {
+            let broken = match self.stream(segment, start, (&mut index, &mut headers), &mut end) {
                 Ok(None) => break,
                 Ok(Some(broken)) => broken,
                 Err(error) => {
@@ -210,6 +216,25 @@ impl PartitionCheck<'_> {
             }
         }
         index.finish(end, self.findings);
+        match headers.finish() {
+            Headers::AsWritten => {}
+            Headers::Unreadable(problem) => {
+                let severity = self.severity(segment, 0);
+                let what = format!("it is {problem}");
+                let finding = Finding::damage(&headers::path_of(&segment.path), what);
+                let finding = finding.with_severity(severity);
+                self.findings.add(finding.mended_by(&self.mend));
+            }
+            // What else was said of the segment is the same damage, and says more.
+            Headers::Changed { .. } if self.told > told => {}
+            Headers::Changed { from, to } => {
+                let what = format!(
+                    "the base offset, the leader epoch or the length of a batch between here and \
+                     byte {to} is not what was written"
+                );
+                self.tell(segment, from, what);
+            }
+        }
     }
 
     /// Reads on from `start`, up to the end or to bytes that are no batch.
@@ -217,7 +242,7 @@ impl PartitionCheck<'_> {
         &mut self,
         segment: &SegmentFile,
         start: u64,
-        index: &mut IndexCheck,
+        (index, headers): (&mut IndexCheck, &mut HeaderCheck),
         end: &mut u64,
     ) -> std::io::Result<Option<Broken>> {
         let mut file = SequentialFile::open(&segment.path, start..segment.bytes)?;
@@ -225,6 +250,7 @@ impl PartitionCheck<'_> {
         while let Some(piece) = file.next()? {
             let fed = stream.feed(&piece, |batch| {
                 self.batch(segment, batch);
+                headers.observe(batch);
                 if !batch.is_out_of_range() {
                     index.observe(batch, self.findings);
                 }
