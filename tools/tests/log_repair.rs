@@ -399,6 +399,21 @@ fn a_partition_that_only_the_journal_knows_is_left_to_the_broker() {
     assert_eq!(consumed(&broker).len(), 100);
 }
 
+/// Compaction took the first batches of an epoch, or DeleteRecords those before the middle of a segment:
+/// the file then says where the epoch began, and is right.
+#[test]
+fn an_epoch_file_that_knows_more_than_the_batches_is_left_alone() {
+    let kept = |epochs: &str| {
+        let (_root, partition) = foreign();
+        let path = partition.join("leader-epoch-checkpoint");
+        fs::write(&path, epochs).unwrap();
+        let (_, text) = repair(&partition, &["--apply"]);
+        assert_eq!(fs::read_to_string(path).unwrap(), epochs, "{text}");
+    };
+    kept("0\n3\n1 0\n3 2000\n4 2000\n");
+    kept("0\n2\n1 500\n4 2000\n");
+}
+
 #[test]
 fn wrong_indexes_and_epochs_are_written_anew() {
     let (root, partition) = foreign();

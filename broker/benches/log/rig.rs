@@ -31,6 +31,15 @@ pub(crate) struct Rig {
 
 /// Opens this many partitions in `root`, as a start of the broker does.
 pub(crate) async fn open(root: PathBuf, partitions: i32, config: LogConfig) -> anyhow::Result<Rig> {
+    open_with(root, partitions, config, LogOptions::default()).await
+}
+
+pub(crate) async fn open_with(
+    root: PathBuf,
+    partitions: i32,
+    config: LogConfig,
+    options: LogOptions,
+) -> anyhow::Result<Rig> {
     let storage = Storage::real(root).await?;
     let id = |n| TopicPartition {
         topic_id: TopicId::from_bytes([1; 16]),
@@ -44,7 +53,7 @@ pub(crate) async fn open(root: PathBuf, partitions: i32, config: LogConfig) -> a
     };
     let mut recovered = recover(&storage, &topics).await?;
     let pool = BufferPool::new(MEMORY);
-    let (options, generation) = (LogOptions::default(), recovered.generation);
+    let generation = recovered.generation;
     let shard = ShardLog::start(storage, pool, options, ShardId::new(0), generation).await?;
     let mut logs = Vec::new();
     for (id, folder) in &topics.partitions {

@@ -19,7 +19,9 @@ use crate::log::{
 use crate::metadata::MetadataImage;
 use crate::metrics::ShardMetrics;
 use crate::runtime::latest::{Publisher, Subscriber};
-use crate::runtime::{BufferPool, ListeningSocket, MeshPort, Storage, remote, spawn};
+use crate::runtime::{
+    BufferPool, ListeningSocket, MeshPort, Storage, raise_open_files_limit, remote, spawn,
+};
 use crate::shard::{Shard, ShardMessage, ShardParts, StopPhase, StopReport, StopRequest};
 
 /// The part of a shard's memory that its readers may hold: one byte in so many.
@@ -293,6 +295,14 @@ fn known_topics(image: &MetadataImage, broker: BrokerId) -> KnownTopics {
     known
 }
 
+/// Of the files that this process may open, a quarter may be segments.
+fn open_segment_files(shards: u64) -> usize {
+    const MOST: u64 = 4096;
+    const LEAST: u64 = 64;
+    let allowed = raise_open_files_limit().unwrap_or(1024);
+    (allowed / 4 / shards).clamp(LEAST, MOST) as usize
+}
+
 /// Compaction's memory and its bytes a second are the broker's, and its shards share them evenly.
 fn log_options(config: &BrokerConfig, shards: u16) -> LogOptions {
     let shards = u64::from(shards.max(1));
@@ -309,6 +319,7 @@ fn log_options(config: &BrokerConfig, shards: u16) -> LogOptions {
             files: config.journal_files,
             ..JournalOptions::default()
         },
+        open_files: open_segment_files(shards),
         bypass_bytes: config.journal_bypass_bytes.get(),
         lent_bytes: config.shard_memory_bytes.as_usize() / LENT_SHARE,
         ..LogOptions::default()

@@ -7,6 +7,7 @@
 //! Kafka's own checkpoints) are left alone.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -14,6 +15,7 @@ use corelog_protocol::{LeaderEpoch, Offset};
 use crc32c::crc32c;
 
 use super::batch_scan::{Source, WalkFrom, Walked, find_batch, walk};
+use super::checksums;
 use super::index::SegmentIndex;
 use super::recovery::PartitionStart;
 use super::segment::{LARGEST_SEGMENT, base_offset_of, log_file_name};
@@ -241,6 +243,14 @@ impl Adoption<'_> {
                 index.close();
             }
             self.write_indexes(base, &index).await?;
+            // Who served it meanwhile may have compacted it under its old name.
+            let checksums = self.path(base).with_extension(checksums::EXTENSION);
+            match self.storage.remove_file(&checksums).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError::io("remove", &checksums)(error));
+                }
+                _ => {}
+            }
         }
         let synced = self.storage.sync_dir(self.folder).await;
         synced.map_err(LogError::io("sync", self.folder))?;

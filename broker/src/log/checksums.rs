@@ -111,6 +111,12 @@ impl Checksums {
         bytes
     }
 
+    /// The file was written by a later version, and says nothing to this one.
+    pub fn is_of_later_format(bytes: &[u8]) -> bool {
+        let version = bytes.get(4..6).map(|it| u16::from_le_bytes([it[0], it[1]]));
+        bytes.starts_with(&MAGIC) && version.is_some_and(|it| it > FORMAT_VERSION)
+    }
+
     /// Reads the file of the segment that begins at `base_offset`; the error says what is wrong with it.
     pub fn decode(bytes: &[u8], base_offset: Offset) -> Result<Checksums, String> {
         let Some((header, entries)) = bytes.split_first_chunk::<HEADER_BYTES>() else {

@@ -18,7 +18,7 @@ use super::compaction::swap::finish_interrupted;
 use super::partition_log::{Opened, PartitionLog};
 use super::recovery::PartitionStart;
 use super::removal::DELETED_SUFFIX;
-use super::segment::{Segment, base_offset_of};
+use super::segment::{LARGEST_SEGMENT, Segment, base_offset_of};
 use super::shard_log::{DATA_FOLDER, Shared};
 use super::tail::{Chunk, Tail};
 use super::{LogConfig, LogError, TopicPartition};
@@ -103,6 +103,15 @@ pub(super) async fn open(
                     "{} holds {} bytes and the checkpoint says {size}",
                     path.display(),
                     entry.len
+                ),
+            });
+        }
+        if size > LARGEST_SEGMENT {
+            return Err(LogError::Suspect {
+                topic_partition: id,
+                reason: format!(
+                    "{} holds {size} bytes and a segment at most {LARGEST_SEGMENT}",
+                    path.display()
                 ),
             });
         }

@@ -58,7 +58,8 @@ pub struct LogOptions {
     /// Indexes of closed segments in memory. At the bound, the one used the longest ago is forgotten
     /// until it is needed again. Default 16 MiB.
     pub index_bytes: usize,
-    /// Segment files open at a time; more only while more are being read or written. Default 512.
+    /// Segment files open at a time; more only while more are being read or written. Default 512; the
+    /// broker sets a share of what its process may open.
     pub open_files: usize,
     /// What compaction may use.
     pub compaction: CompactionOptions,

@@ -473,7 +473,7 @@ fn written_place(state: &State) -> (&Segment, u64, u32) {
         }
         // Nothing in memory: the log ends at a block boundary.
         None => {
-            debug_assert!(next.size().is_multiple_of(BLOCK as u64), "a begun block");
+            assert!(next.size().is_multiple_of(BLOCK as u64), "a begun block");
             (next, next.size(), crc32c(&[]))
         }
     }

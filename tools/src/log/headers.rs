@@ -37,6 +37,7 @@ impl HeaderCheck {
     /// Reads the checksums of a segment. Most segments of other brokers have none.
     pub(crate) fn load(segment: &SegmentFile) -> HeaderCheck {
         let checksums = match read_bounded(&path_of(&segment.path), LARGEST_TEXT) {
+            Ok(bytes) if Checksums::is_of_later_format(&bytes) => Ok(None),
             Ok(bytes) => Checksums::decode(&bytes, segment.base_offset).map(|written| {
                 let found = written.begin_same();
                 Some((written, found))

@@ -36,6 +36,31 @@ pub(crate) fn topic_id(text: &[u8]) -> Option<TopicId> {
     id.trim().parse().ok()
 }
 
+/// What a `leader-epoch-checkpoint` says that the batches contradict: each of their epochs, with its first
+/// offset and the one behind it. The file may hold more: epochs of which compaction left no batch, or
+/// none was written yet. Its first entry begins with the log, which may be inside of a segment.
+pub(crate) fn epochs_contradicted(
+    known: &[(LeaderEpoch, Offset)],
+    batches: &[(LeaderEpoch, Offset, Offset)],
+) -> Option<String> {
+    known.iter().enumerate().find_map(|(n, &(epoch, start))| {
+        batches.iter().find_map(|&(found, first, next)| {
+            if n > 0 && found == epoch && first < start {
+                Some(format!(
+                    "it says that epoch {epoch} begins at offset {start}, and a batch of it at {first}"
+                ))
+            } else if found < epoch && next > start {
+                Some(format!(
+                    "it says that epoch {epoch} begins at offset {start}, and epoch {found} goes on \
+                     to {next}"
+                ))
+            } else {
+                None
+            }
+        })
+    })
+}
+
 /// The epochs of a `leader-epoch-checkpoint`; the error says what is wrong.
 pub(crate) fn leader_epochs(text: &[u8]) -> Result<Vec<(LeaderEpoch, Offset)>, String> {
     let text = std::str::from_utf8(text).map_err(|_| "it is no text".to_owned())?;

@@ -82,7 +82,10 @@ impl Job<'_> {
     async fn find_aborted(&mut self) -> Result<(), Stop> {
         let folder = self.log.folder();
         let entries = self.shared.storage.list(folder).await;
-        let entries = entries.map_err(|error| Stop::uncleanable(folder, 0, error))?;
+        let entries = entries.map_err(|error| {
+            tracing::warn!(path = %folder.display(), "not compacted now: {error}");
+            Stop::Ended
+        })?;
         let names = entries.iter().map(|entry| entry.name.as_str());
         let bases = names.filter_map(|name| name.strip_suffix(ABORTED)?.parse().ok());
         let bases: BTreeSet<_> = bases.filter_map(Offset::from_sentinel).collect();

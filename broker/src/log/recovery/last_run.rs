@@ -140,6 +140,10 @@ impl LastRun {
         let folder = set_aside_folder(self.generation);
         let created = storage.create_dir_all(&folder).await;
         created.map_err(RecoveryError::io("create", &folder))?;
+        // Before anything moves into it: what lies in a folder without a name is lost.
+        let journal_folder = Path::new(JOURNAL_FOLDER);
+        let synced = storage.sync_dir(journal_folder).await;
+        synced.map_err(RecoveryError::io("sync", journal_folder))?;
         for path in [start_checkpoint_path(), begun_blocks::path()] {
             let Some(name) = path.file_name() else {
                 continue;

@@ -12,8 +12,8 @@ use crc32c::crc32c;
 
 use super::PartitionStart;
 use super::segment_rewrite::{
-    Disk, Rest, close_segment, open_for_writing, read_back, remove_strangers, write_indexes,
-    write_padded,
+    Disk, Rest, close_segment, open_for_writing, read_back, remove_checksums, remove_strangers,
+    write_indexes, write_padded,
 };
 use crate::log::RecoveryError;
 use crate::log::batch_scan::WalkFrom;
@@ -264,6 +264,8 @@ impl PartitionReplay {
                 self.next_offset
             )));
         }
+        // What a segment holds now may differ from what it was once closed with.
+        remove_checksums(disk, &folder, segments.keys()).await?;
         for (&base, rest) in &segments {
             close_segment(disk, &folder, base, rest).await?;
         }

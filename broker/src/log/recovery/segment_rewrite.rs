@@ -126,8 +126,6 @@ pub(super) async fn write_indexes(
     index: SegmentIndex,
 ) -> Result<(), RecoveryError> {
     let path = folder.join(log_file_name(base));
-    // What the segment holds now may differ from what it was once closed with.
-    remove_companions(disk, &path, &[checksums::EXTENSION]).await?;
     if from > 0 {
         let read = |extension: &'static str| {
             let path = path.with_extension(extension);
@@ -151,6 +149,19 @@ pub(super) async fn write_indexes(
         let path = path.with_extension(extension);
         let written = disk.storage.replace_file(&path, &bytes).await;
         written.map_err(RecoveryError::io("write", &path))?;
+    }
+    Ok(())
+}
+
+/// Removes the checksums of segments that are about to be rewritten.
+pub(super) async fn remove_checksums(
+    disk: &Disk<'_>,
+    folder: &Path,
+    bases: impl Iterator<Item = &Offset>,
+) -> Result<(), RecoveryError> {
+    for &base in bases {
+        let path = folder.join(log_file_name(base));
+        remove_companions(disk, &path, &[checksums::EXTENSION]).await?;
     }
     Ok(())
 }

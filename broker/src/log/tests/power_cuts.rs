@@ -13,7 +13,9 @@ use rand::{Rng, SeedableRng};
 
 use super::model::Fault;
 use super::rig::{start_any, storage};
-use super::workload::{Stop, check_all, new_models, plan, round_of_appends, seeds};
+use super::workload::{
+    CHECKSUMS_CHECKED, Stop, check_all, new_models, plan, round_of_appends, seeds,
+};
 use crate::log::canary::{Canary, plant};
 use crate::runtime::Simulator;
 
@@ -21,9 +23,16 @@ const SEEDS: u64 = 500;
 
 #[test]
 fn no_power_cut_takes_an_acknowledged_record() {
-    for seed in seeds(SEEDS) {
+    let seeds = seeds(SEEDS);
+    let count = seeds.len() as u64;
+    for seed in seeds {
         run_seed(seed, Stop::PowerCut).unwrap_or_else(|fault| panic!("{fault}"));
     }
+    let checked = CHECKSUMS_CHECKED.get();
+    assert!(
+        count < 100 || checked > count,
+        "{checked} files of checksums"
+    );
 }
 
 #[test]

@@ -14,7 +14,9 @@ use super::quarantine::{Act, Quarantine, cut, keep_parts, reindex, replace, take
 use super::{Left, Step, segments_of};
 use crate::log::headers::{self, Headers};
 use crate::log::place::{PartitionFolder, SegmentFile};
-use crate::log::small_file::{LARGEST_TEXT, leader_epochs, read_bounded, topic_id};
+use crate::log::small_file::{
+    LARGEST_TEXT, epochs_contradicted, leader_epochs, read_bounded, topic_id,
+};
 use crate::log::survey::{Field, Fix, LogSurvey, Survey, survey};
 use crate::log::swap::{Fate, SettledLog, Swap};
 
@@ -113,7 +115,7 @@ impl Repair<'_> {
             .all(|found| !matches!(found.headers, Headers::Changed { .. }) || found.is_mended());
         let are_ours_to_write = place.is_none() && !known.is_for_the_replay() && are_believed;
         if self.accept || are_ours_to_write {
-            self.epochs(&standing.epochs, &quarantine)?;
+            self.epochs((&standing.epochs, standing.next_offset), &quarantine)?;
         }
         if self.accept
             && let (Some(id), Some(checkpoints)) = (id, checkpoints)
@@ -246,7 +248,7 @@ impl Repair<'_> {
     /// A file of leader epochs that the batches contradict.
     fn epochs(
         &mut self,
-        found: &[(LeaderEpoch, Offset)],
+        (found, next_offset): (&[(LeaderEpoch, Offset)], Offset),
         quarantine: &Quarantine,
     ) -> anyhow::Result<()> {
         let path = self.folder.path.join(EPOCHS);
@@ -254,7 +256,13 @@ impl Repair<'_> {
             return Ok(());
         };
         let known = leader_epochs(&bytes);
-        let agrees = known.is_ok_and(|known| found.iter().all(|entry| known.contains(entry)));
+        let ends = found.iter().skip(1).map(|(_, first)| *first);
+        let batches: Vec<_> = found
+            .iter()
+            .zip(ends.chain([next_offset]))
+            .map(|(&(epoch, first), next)| (epoch, first, next))
+            .collect();
+        let agrees = known.is_ok_and(|known| epochs_contradicted(&known, &batches).is_none());
         if !agrees && self.step(&path, "write it anew from the batches".to_owned()) {
             let mut text = format!("0\n{}\n", found.len());
             for (epoch, offset) in found {

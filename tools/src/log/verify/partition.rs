@@ -17,7 +17,7 @@ use crate::log::batch_stream::{Batch, BatchStream, Broken};
 use crate::log::headers::{self, HeaderCheck, Headers};
 use crate::log::place::{PartitionFolder, SegmentFile};
 use crate::log::sequential::SequentialFile;
-use crate::log::small_file::{LARGEST_TEXT, leader_epochs, read_bounded};
+use crate::log::small_file::{LARGEST_TEXT, epochs_contradicted, leader_epochs, read_bounded};
 use crate::log::swap::{Fate, SettledLog, Swap};
 
 /// The most that a batch is decompressed to.
@@ -485,24 +485,7 @@ impl PartitionCheck<'_> {
         };
         let problem = match leader_epochs(&bytes) {
             Err(problem) => Some(problem),
-            Ok(entries) => entries.iter().find_map(|&(epoch, start)| {
-                // A later file may hold epochs of which no batch is left, or none was written yet.
-                self.epochs.iter().find_map(|&(found, first, next)| {
-                    if found == epoch && first < start {
-                        Some(format!(
-                            "it says that epoch {epoch} begins at offset {start}, and a batch of \
-                             it at {first}"
-                        ))
-                    } else if found < epoch && next > start {
-                        Some(format!(
-                            "it says that epoch {epoch} begins at offset {start}, and epoch \
-                             {found} goes on to {next}"
-                        ))
-                    } else {
-                        None
-                    }
-                })
-            }),
+            Ok(entries) => epochs_contradicted(&entries, &self.epochs),
         };
         if let Some(problem) = problem {
             let finding = Finding::damage(&path, problem);
