@@ -26,13 +26,13 @@ use crate::harness::BrokerProcess;
 
 const PARTITIONS: i32 = 3;
 /// Keys of a partition. The first come in every batch, the last once in several rounds.
-const KEYS: u32 = 600;
+const KEYS: u32 = 300;
 /// Records that wait for their acknowledgement. Bounds what a round writes, and so its length.
-const OUTSTANDING: usize = 150;
+const OUTSTANDING: usize = 60;
 /// So many records lie between one DeleteRecords and the next, ...
-const DELETE_EVERY: u64 = 200;
+const DELETE_EVERY: u64 = 100;
 /// ... which spares so many before one that was acknowledged.
-const DELETE_BEHIND: i64 = 800;
+const DELETE_BEHIND: i64 = 300;
 /// How long acknowledgements that came before the broker's death may take to be noticed; what takes
 /// longer counts as not acknowledged.
 const SETTLING: Duration = Duration::from_millis(50);
@@ -63,7 +63,8 @@ const CONFIGS: &[(&str, &str)] = &[
     ("segment.jitter.ms", "20"),
     ("min.cleanable.dirty.ratio", "0"),
     ("min.compaction.lag.ms", "0"),
-    ("max.compaction.lag.ms", "1"),
+    // Closes segments, too: smaller, and a start goes over hundreds that are nearly empty.
+    ("max.compaction.lag.ms", "30"),
     ("delete.retention.ms", "0"),
 ];
 
@@ -85,7 +86,7 @@ static TOPICS: [Topic; 2] = [
         configs: &[
             ("cleanup.policy", "compact,delete"),
             ("durability", "written"),
-            ("retention.bytes", "524288"),
+            ("retention.bytes", "262144"),
             ("retention.ms", "20000"),
             ("file.delete.delay.ms", "0"),
         ],
