@@ -1,7 +1,7 @@
 //! A plain, blocking client of the native protocol that does exactly what it is told: it sends to
 //! the shard it is given, right or wrong, and neither retries nor redirects.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -113,7 +113,11 @@ impl Connection {
                 return Some(frame);
             }
             let mut buffer = [0; 64 << 10];
-            let count = self.stream.read(&mut buffer).unwrap();
+            let count = match self.stream.read(&mut buffer) {
+                // A signal of a broker that runs in this process.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.unwrap(),
+            };
             if count == 0 {
                 return None;
             }
