@@ -24,6 +24,7 @@ use corelog_client::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::harness::BrokerProcess;
 
@@ -107,15 +108,17 @@ struct Expected {
     log_start: i64,
 }
 
+/// Where the clients of a load run.
+fn clients_runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
 fn kill_again_and_again(mode: &Mode, seed: u64) {
     println!("seed {seed:#x}");
     let mut random = StdRng::seed_from_u64(seed);
     let folder = TempDir::new().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = clients_runtime();
     let mut expected: Vec<Expected> = (0..PARTITIONS).map(|_| Expected::default()).collect();
     let mut next_value = 0;
     for round in 0..rounds() {

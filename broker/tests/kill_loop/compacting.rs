@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{PATIENCE, new_topic, producer_config, rounds};
+use super::{PATIENCE, clients_runtime, new_topic, producer_config, rounds};
 use crate::harness::BrokerProcess;
 
 const PARTITIONS: i32 = 3;
@@ -100,11 +100,7 @@ fn kill_9_while_logs_are_compacted_loses_no_newest_record_and_brings_none_back()
     println!("seed {seed:#x}");
     let mut random = StdRng::seed_from_u64(seed);
     let folder = TempDir::new().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = clients_runtime();
     let mut logs = Logs::new();
     let mut deaths_in_compactions = 0;
     let rounds = rounds();
