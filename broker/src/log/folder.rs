@@ -17,7 +17,7 @@ use super::compaction::first_dirty;
 use super::compaction::swap::finish_interrupted;
 use super::partition_log::{Opened, PartitionLog};
 use super::recovery::PartitionStart;
-use super::removal::DELETED_SUFFIX;
+use super::removal::{self, DELETED_SUFFIX};
 use super::segment::{LARGEST_SEGMENT, Segment, base_offset_of};
 use super::shard_log::{DATA_FOLDER, Shared};
 use super::tail::{Chunk, Tail};
@@ -264,7 +264,7 @@ pub(crate) async fn remove_deleted_topics(
         let owner = owner_of(storage, &folder).await?;
         if owner.is_some_and(|id| deleted.contains(&id)) {
             tracing::info!(path = %folder.display(), "removing what is left of a deleted topic");
-            remove_folder(storage, &folder).await?;
+            remove_folder(storage, &folder, None).await?;
         }
     }
     Ok(())
@@ -312,8 +312,9 @@ pub(super) async fn remove(shared: &Rc<Shared>, log: &Rc<PartitionLog>) -> Resul
     let _permit = log.writing.acquire(1).await;
     log.compaction.ended().await;
     let _nothing_else = shared.removal.leave(log.folder()).await;
+    log.retire();
     log.close_files().await;
-    remove_folder(&shared.storage, log.folder()).await
+    remove_folder(&shared.storage, log.folder(), Some((shared, log))).await
 }
 
 /// Removes the folder of a deleted partition that was never opened, if there is one and it is this
@@ -324,7 +325,7 @@ pub(super) async fn remove_unopened(
     folder: &Path,
 ) -> Result<(), LogError> {
     if owner_of(storage, folder).await? == Some(id.topic_id.to_string()) {
-        remove_folder(storage, folder).await?;
+        remove_folder(storage, folder, None).await?;
     }
     Ok(())
 }
@@ -348,15 +349,28 @@ fn accompanied_base(path: &Path) -> Option<Offset> {
 }
 
 /// Removes a folder and the files in it; in the order of their names, so that `partition.metadata`,
-/// which says whose they are, is the last.
-async fn remove_folder(storage: &Storage, folder: &Path) -> Result<(), LogError> {
+/// which says whose they are, is the last. Of a log that was open, the space of long files is given back
+/// afterwards, little by little.
+async fn remove_folder(
+    storage: &Storage,
+    folder: &Path,
+    was_open: Option<(&Shared, &PartitionLog)>,
+) -> Result<(), LogError> {
     let entries = storage
         .list(folder)
         .await
         .map_err(LogError::io("list", folder))?;
     for entry in entries {
         let path = folder.join(&entry.name);
-        remove_if_there(storage, &path).await?;
+        match was_open {
+            Some((shared, log))
+                if entry.len > shared.options.removal_step_bytes && !log.is_open(&path) =>
+            {
+                let removed = removal::remove_and_empty(shared, &path).await;
+                removed.map_err(LogError::io("remove", &path))?;
+            }
+            _ => remove_if_there(storage, &path).await?,
+        }
     }
     storage
         .remove_dir(folder)

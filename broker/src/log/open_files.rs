@@ -166,13 +166,17 @@ impl SegmentFile {
 
     /// Closes the file unless someone is using it.
     pub(crate) async fn close(&self) -> io::Result<()> {
-        match self.place.take_unused() {
+        match self.take() {
             None => Ok(()),
-            Some(file) => {
-                self.open_files.forget(&self.place);
-                file.close().await
-            }
+            Some(file) => file.close().await,
         }
+    }
+
+    /// The file, which is not this one's any more, unless it is closed or someone is using it.
+    pub(crate) fn take(&self) -> Option<File> {
+        let file = self.place.take_unused()?;
+        self.open_files.forget(&self.place);
+        Some(file)
     }
 }
 

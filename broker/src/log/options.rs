@@ -61,6 +61,8 @@ pub struct LogOptions {
     /// Segment files open at a time; more only while more are being read or written. Default 512; the
     /// broker sets a share of what its process may open.
     pub open_files: usize,
+    /// A file that goes is given back to the file system in steps of this many bytes. Default 1 MiB.
+    pub removal_step_bytes: u64,
     /// What compaction may use.
     pub compaction: CompactionOptions,
 }
@@ -76,6 +78,7 @@ impl Default for LogOptions {
             lent_bytes: 64 << 20,
             index_bytes: 16 << 20,
             open_files: 512,
+            removal_step_bytes: 1 << 20,
             compaction: CompactionOptions::default(),
         }
     }

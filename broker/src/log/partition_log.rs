@@ -703,6 +703,20 @@ impl PartitionLog {
         self.state.borrow().tail.capacity()
     }
 
+    /// No file of the log is opened or created any more.
+    pub(super) fn retire(&self) {
+        for segment in self.state.borrow().segments.values() {
+            segment.retire();
+        }
+    }
+
+    /// Someone has the segment file of this path open.
+    pub(super) fn is_open(&self, path: &Path) -> bool {
+        let state = self.state.borrow();
+        let mut segments = state.segments.values();
+        segments.any(|segment| segment.path() == path && segment.is_open())
+    }
+
     pub(super) async fn close_files(&self) {
         let segments: Vec<_> = self.state.borrow().segments.values().cloned().collect();
         for segment in segments {

@@ -1,19 +1,19 @@
 //! Removing the files of segments that left their log.
 //!
 //! Kafka's way: the files are renamed to `.deleted` at once and removed `file.delete.delay.ms` later,
-//! so that whoever still reads them may finish. One file at a time, with a pause before the next:
-//! giving back the extents of a large file keeps the file system busy, and appends share it. When the
-//! disk is full nothing is kept any longer.
+//! so that whoever still reads them may finish. One file at a time, a large one in steps from its end,
+//! with pauses between: giving back many extents at once keeps the device busy (the more so where the
+//! file system discards them), and appends share it. When the disk is full nothing is kept any longer.
 //!
 //! Nothing here is needed for a log to be right: its log start, or the segments it consists of, say
 //! what it holds. What a crash leaves behind is found by the next [`super::folder::open`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures_util::future::select;
@@ -21,21 +21,25 @@ use futures_util::future::select;
 use super::checksums;
 use super::segment::Segment;
 use super::shard_log::Shared;
-use crate::runtime::{Instant, Notify, Semaphore, now, sleep, sleep_until};
+use crate::runtime::{File, Instant, Notify, OpenMode, Semaphore, now, sleep, sleep_until};
 
 /// What Kafka calls a file that is about to be removed.
 pub(crate) const DELETED_SUFFIX: &str = "deleted";
 /// The files of one segment.
 const EXTENSIONS: [&str; 4] = ["log", "index", "timeindex", checksums::EXTENSION];
-/// Between two files.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Behind a whole step: 5 ms and 1 MiB are 200 MB/s. Of less, its share.
+const PAUSE: Duration = Duration::from_millis(5);
+/// At least so long behind every file and every step.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// Files that are held open to be emptied; more go at once.
+const MOST_EMPTIED: usize = 256;
 
 /// What is to be removed on one shard.
 pub(crate) struct Removal {
     retired: RefCell<VecDeque<Retired>>,
-    /// Renamed files, by the time they are to go.
-    renamed: RefCell<BTreeMap<(Instant, u64), PathBuf>>,
-    next_key: Cell<u64>,
+    waiting: RefCell<Waiting>,
+    /// Files without a name whose bytes are being given back.
+    emptied: RefCell<VecDeque<File>>,
     work: Notify,
     /// Remove what is there without waiting for its time: the disk is full.
     hurried: Cell<bool>,
@@ -50,12 +54,54 @@ struct Retired {
     delay: Duration,
 }
 
+/// Renamed files that wait for their time.
+#[derive(Default)]
+struct Waiting {
+    by_time: BTreeSet<(Instant, Rc<Path>)>,
+    files: BTreeMap<Rc<Path>, Renamed>,
+}
+
+struct Renamed {
+    remove_at: Instant,
+    /// Whose file it is. One found at the start is nobody's.
+    segment: Option<Weak<Segment>>,
+}
+
+impl Waiting {
+    /// A file of this name that waited was replaced by this one.
+    fn insert(&mut self, path: PathBuf, file: Renamed) {
+        self.remove(&path);
+        let path: Rc<Path> = path.into();
+        self.by_time.insert((file.remove_at, Rc::clone(&path)));
+        self.files.insert(path, file);
+    }
+
+    fn remove(&mut self, path: &Path) -> Option<Renamed> {
+        let (path, file) = self.files.remove_entry(path)?;
+        self.by_time.remove(&(file.remove_at, path));
+        Some(file)
+    }
+}
+
+impl Renamed {
+    /// Someone has the file open.
+    async fn is_read(&self) -> bool {
+        let Some(segment) = self.segment.as_ref().and_then(Weak::upgrade) else {
+            return false;
+        };
+        if let Err(error) = segment.close().await {
+            tracing::warn!(path = %segment.path().display(), "close failed: {error}");
+        }
+        segment.is_open()
+    }
+}
+
 impl Removal {
     pub(crate) fn new() -> Removal {
         Removal {
             retired: RefCell::default(),
-            renamed: RefCell::default(),
-            next_key: Cell::new(0),
+            waiting: RefCell::default(),
+            emptied: RefCell::default(),
             work: Notify::new(),
             hurried: Cell::new(false),
             at_work: Semaphore::new(1),
@@ -75,7 +121,17 @@ impl Removal {
 
     /// Takes over files that an earlier run renamed, or left behind.
     pub(crate) fn take_over(&self, path: PathBuf) {
-        self.remove_at(now(), path);
+        self.remove_at(now(), path, None);
+    }
+
+    /// Takes over a file that has no name any more and that nobody uses.
+    pub(crate) async fn empty(&self, file: File) -> io::Result<()> {
+        if self.hurried.get() || self.emptied.borrow().len() >= MOST_EMPTIED {
+            return file.close().await;
+        }
+        self.emptied.borrow_mut().push_back(file);
+        self.work.notify_waiters();
+        Ok(())
     }
 
     /// Removes what waits for its time: the disk is full.
@@ -89,10 +145,9 @@ impl Removal {
         self.work.notify_waiters();
     }
 
-    fn remove_at(&self, time: Instant, path: PathBuf) {
-        let key = self.next_key.get();
-        self.next_key.set(key + 1);
-        self.renamed.borrow_mut().insert((time, key), path);
+    fn remove_at(&self, remove_at: Instant, path: PathBuf, segment: Option<Weak<Segment>>) {
+        let file = Renamed { remove_at, segment };
+        self.waiting.borrow_mut().insert(path, file);
         self.work.notify_waiters();
     }
 
@@ -102,30 +157,33 @@ impl Removal {
         self.retired
             .borrow_mut()
             .retain(|retired| retired.segment.path().parent() != Some(folder));
-        self.renamed
-            .borrow_mut()
-            .retain(|_, path| path.parent() != Some(folder));
+        let mut waiting = self.waiting.borrow_mut();
+        waiting
+            .files
+            .retain(|path, _| path.parent() != Some(folder));
+        waiting
+            .by_time
+            .retain(|(_, path)| path.parent() != Some(folder));
         permit
     }
 
     /// The next file whose time has come, or the time of the next one.
-    fn next_due(&self) -> Result<PathBuf, Option<Instant>> {
-        let mut renamed = self.renamed.borrow_mut();
-        let Some(first) = renamed.first_entry() else {
-            self.hurried.set(false);
+    fn next_due(&self) -> Result<Rc<Path>, Option<Instant>> {
+        let waiting = self.waiting.borrow();
+        let Some((due, path)) = waiting.by_time.first() else {
             return Err(None);
         };
-        let (due, _) = *first.key();
-        if due <= now() || self.hurried.get() {
-            return Ok(first.remove());
+        if *due <= now() || self.hurried.get() {
+            return Ok(Rc::clone(path));
         }
-        Err(Some(due))
+        Err(Some(*due))
     }
 }
 
 /// Renames and removes, until the log stops.
 pub(crate) async fn remove_files(shared: Rc<Shared>) {
     let removal = &shared.removal;
+    let mut pace = Pace::new(&shared);
     while !removal.stopped.get() {
         let permit = removal.at_work.acquire(1).await;
         let retired = removal.retired.borrow_mut().pop_front();
@@ -135,14 +193,20 @@ pub(crate) async fn remove_files(shared: Rc<Shared>) {
             drop(permit);
             continue;
         }
+        if let Some(bytes) = give_back(&shared).await {
+            drop(permit);
+            sleep(pace.pause_behind(&shared, bytes)).await;
+            continue;
+        }
         match removal.next_due() {
             Ok(path) => {
-                report(&path, "remove", shared.storage.remove_file(&path).await);
+                report(&path, "remove", remove(&shared, &path).await);
                 drop(permit);
-                sleep(PAUSE).await;
+                sleep(SHORTEST_PAUSE).await;
             }
             Err(due) => {
                 drop(permit);
+                removal.hurried.set(false);
                 let work = removal.work.notified();
                 match due {
                     Some(due) => {
@@ -155,11 +219,96 @@ pub(crate) async fn remove_files(shared: Rc<Shared>) {
     }
 }
 
+/// Removes a renamed file; a long one that nobody reads is emptied afterwards.
+async fn remove(shared: &Shared, path: &Path) -> io::Result<()> {
+    let removal = &shared.removal;
+    let taken = removal.waiting.borrow_mut().remove(path);
+    let Some(file) = taken else { return Ok(()) };
+    if removal.hurried.get() || file.is_read().await {
+        return shared.storage.remove_file(path).await;
+    }
+    let file = shared.storage.open(path, OpenMode::ReadWrite).await?;
+    if file.len().await? > shared.options.removal_step_bytes {
+        // After a power cut it must not be there as a segment of its log with a part of its bytes.
+        let folder = path.parent().expect("a segment lies in a folder");
+        shared.storage.sync_dir(folder).await?;
+    }
+    shared.storage.remove_file(path).await?;
+    removal.empty(file).await
+}
+
+/// Removes a file of a folder that goes as a whole, and empties it afterwards.
+pub(crate) async fn remove_and_empty(shared: &Shared, path: &Path) -> io::Result<()> {
+    let file = shared.storage.open(path, OpenMode::ReadWrite).await?;
+    shared.storage.remove_file(path).await?;
+    shared.removal.empty(file).await
+}
+
+/// Takes a step from the end of the next file without a name, and closes it when no more than a step
+/// is left or the disk is full. Returns how many bytes went.
+async fn give_back(shared: &Shared) -> Option<u64> {
+    let removal = &shared.removal;
+    let file = removal.emptied.borrow_mut().pop_front()?;
+    let step = shared.options.removal_step_bytes;
+    let shortened = async {
+        let length = file.len().await?;
+        if length <= step || removal.hurried.get() {
+            return Ok((length, 0));
+        }
+        let kept = (length - 1) / step * step;
+        file.truncate(kept).await?;
+        io::Result::Ok((length, kept))
+    };
+    // The rest of what fails goes with its last descriptor.
+    let (length, kept) = shortened.await.unwrap_or_default();
+    if kept > 0 {
+        removal.emptied.borrow_mut().push_front(file);
+    } else if let Err(error) = file.close().await {
+        tracing::warn!("the file of a removed segment did not close: {error}");
+    }
+    Some(length - kept)
+}
+
+/// Gives back as fast as appends take: a log at its retention deletes what it is given.
+struct Pace {
+    since: Instant,
+    /// What had been appended by then.
+    appended: u64,
+}
+
+impl Pace {
+    fn new(shared: &Shared) -> Pace {
+        Pace {
+            since: now(),
+            appended: appended(shared),
+        }
+    }
+
+    /// How long to wait after so many bytes went: [`PAUSE`] for a step, and less where that would be
+    /// slower than twice what was appended since the last call.
+    fn pause_behind(&mut self, shared: &Shared, bytes: u64) -> Duration {
+        let last = std::mem::replace(self, Pace::new(shared));
+        let passed = self.since - last.since;
+        let appended = self.appended - last.appended;
+        let share = bytes as f64 / shared.options.removal_step_bytes as f64;
+        let mut pause = PAUSE.mul_f64(share);
+        if appended > 0 {
+            pause = pause.min(passed.mul_f64(bytes as f64 / appended as f64 / 2.0));
+        }
+        pause.max(SHORTEST_PAUSE)
+    }
+}
+
+fn appended(shared: &Shared) -> u64 {
+    let stats = shared.stats.get();
+    stats.journal_bytes + stats.bypass_bytes
+}
+
 /// Gives the files of a segment the name under which they wait for their removal. A segment of the
 /// same name may be created afterwards.
 pub(crate) async fn rename_files(
     shared: &Shared,
-    segment: &Segment,
+    segment: &Rc<Segment>,
     remove_at: Instant,
 ) -> io::Result<()> {
     segment.retire();
@@ -170,7 +319,10 @@ pub(crate) async fn rename_files(
         let path = segment.path().with_extension(extension);
         let renamed = path.with_extension(format!("{extension}.{DELETED_SUFFIX}"));
         match shared.storage.rename(&path, &renamed).await {
-            Ok(()) => shared.removal.remove_at(remove_at, renamed),
+            Ok(()) => {
+                let segment = Rc::downgrade(segment);
+                shared.removal.remove_at(remove_at, renamed, Some(segment));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -183,7 +335,7 @@ pub(crate) async fn rename_files(
 }
 
 /// What fails stays on the disk until the next start.
-fn report(path: &Path, operation: &str, result: io::Result<()>) {
+fn report<T>(path: &Path, operation: &str, result: io::Result<T>) {
     match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), "cannot {operation} a segment's file: {error}");

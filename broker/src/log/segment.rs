@@ -213,6 +213,15 @@ impl Segment {
         self.file.close().await
     }
 
+    /// The file of a segment that left its log, unless it is closed or someone is using it.
+    pub(crate) fn take_file(&self) -> Option<File> {
+        self.file.take()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.if_open().is_some()
+    }
+
     /// Makes sure that the file system has given room for every byte below `end`.
     pub(crate) async fn reserve(&self, storage: &Storage, end: u64, limit: u64) -> io::Result<()> {
         let allocated = self.allocated.get();

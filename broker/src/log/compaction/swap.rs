@@ -102,13 +102,16 @@ pub(super) async fn swap(
     renamed.map_err(|error| failed("rename", error))?;
     let segment = log.replace_segments(shared, sources, &cleaned);
     drop(open);
+    let synced = storage.sync_dir(folder).await;
+    synced.map_err(|error| failed("sync", error))?;
     for source in sources {
-        if let Err(error) = source.close().await {
+        let Some(file) = source.take_file() else {
+            continue; // read
+        };
+        if let Err(error) = shared.removal.empty(file).await {
             tracing::warn!(path = %source.path().display(), "close failed: {error}");
         }
     }
-    let synced = storage.sync_dir(folder).await;
-    synced.map_err(|error| failed("sync", error))?;
     match segment.write_indexes(storage).await {
         Ok(()) => segment.forget_index(),
         Err(error) => {

@@ -11,7 +11,7 @@ use corelog_protocol::{Durability, Offset};
 use super::rig::{EPOCH, Rig, batch, small_options, start, storage};
 use crate::log::write_out::Reach;
 use crate::log::{LogConfig, PartitionLog, ReadError, RearrangeError};
-use crate::runtime::{Simulator, Storage, sleep, spawn};
+use crate::runtime::{OpenMode, Simulator, Storage, sleep, spawn};
 
 /// Segments of about five of the batches that [`append`] makes.
 fn config() -> LogConfig {
@@ -210,6 +210,33 @@ fn files_below_the_log_start_go_after_their_delay_and_no_sooner_than_a_checkpoin
         assert_eq!(files(&disk).await, ["00000000000000000010.log"]);
         assert_eq!(log.size_bytes(), log.segments()[0].size_bytes);
         assert_eq!(rig.shard.stats().segments_removed, 2);
+    });
+}
+
+#[test]
+fn who_reads_a_removed_segment_has_all_its_bytes_and_nobody_else_any() {
+    let mut simulator = Simulator::new(4);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (rig, log) = rig(&disk).await;
+        append(&log, 12).await;
+        rig.shard.checkpoint_now().await.unwrap();
+        let removed: Vec<_> = log.segments().into_iter().take(2).collect();
+        let log_segments = || log.state.borrow().segments.clone();
+        let [read, unread] = [0, 5].map(|base| log_segments()[&Offset::new(base)].clone());
+        let read_file = read.file(&disk).await.unwrap();
+        // As an operator's shell would hold it.
+        let unread_file = disk.open(unread.path(), OpenMode::Read).await.unwrap();
+        log.advance_log_start(Offset::new(11)).await.unwrap();
+        rig.shard.checkpoint_now().await.unwrap();
+        sleep(Duration::from_secs(61)).await;
+        assert_eq!(files(&disk).await, ["00000000000000000010.log"]);
+        assert_eq!(read_file.len().await.unwrap(), removed[0].size_bytes);
+        let left = unread_file.len().await.unwrap();
+        assert!(
+            left <= small_options().removal_step_bytes,
+            "{left} bytes are left"
+        );
     });
 }
 

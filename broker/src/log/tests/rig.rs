@@ -40,6 +40,7 @@ pub(super) fn small_options() -> LogOptions {
         lent_bytes: 8 << 20,
         index_bytes: 64,
         open_files: 8,
+        removal_step_bytes: 4 << 10,
         compaction: crate::log::CompactionOptions::default(),
     }
 }
