@@ -201,6 +201,8 @@ impl PartitionLog {
             Some(cut) => cut,
             None => self.find_in_file(shared, to).await?,
         };
+        // What the segment's last batches are, only the memory knows until the checkpoint wrote them.
+        let index_rests = cut.segment.keep_from_loading().await;
         self.remove_companions(shared, &cut.segment).await?;
         let base = cut.segment.base_offset();
         self.compacted_only_below(shared, base).await?;
@@ -216,6 +218,7 @@ impl PartitionLog {
         drop((writing, checkpointing));
         self.announce_change();
         shared.write_out.checkpoint_anew(shared).await?;
+        drop(index_rests);
         // The names must be free, durably, before the log grows into them again.
         let removed = self.remove_cut_off(shared, &cut.segment, cut_off).await;
         if let Err(failure) = removed {

@@ -18,7 +18,7 @@ use super::batch_scan::{Source, WalkFrom, walk};
 use super::checksums::{self, Checksums};
 use super::index::SegmentIndex;
 use super::open_files::{OpenFiles, SegmentFile};
-use crate::runtime::{BLOCK, File, OpenMode, Semaphore, Storage, random_u64};
+use crate::runtime::{BLOCK, File, OpenMode, Permit, Semaphore, Storage, random_u64};
 
 const SMALLEST_STEP: u64 = 64 << 10;
 const LARGEST_STEP: u64 = 16 << 20;
@@ -412,6 +412,11 @@ impl Segment {
             }
         }
         self.index_loaded.set(true);
+    }
+
+    /// As long as this is held, nobody takes what is in the file for the segment's batches.
+    pub(crate) async fn keep_from_loading(&self) -> Permit {
+        self.loading.acquire(1).await
     }
 
     pub(crate) fn has_whole_index(&self) -> bool {

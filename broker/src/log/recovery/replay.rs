@@ -272,8 +272,12 @@ impl<'a> Replay<'a> {
             .await
             .map_err(RecoveryError::io("read", folder))?;
         if !was_flushed {
-            for entry in ScannedJournal::entries(group, &body).flatten() {
-                if entry.0.kind == EntryKind::Extent && !self.extent_is_whole(&entry.0).await? {
+            for (entry, _) in ScannedJournal::entries(group, &body).flatten() {
+                // What a checkpoint covers was whole, and may have left its log since.
+                if entry.kind == EntryKind::Extent
+                    && self.is_news(group.header.sequence, &entry)
+                    && !self.extent_is_whole(&entry).await?
+                {
                     return Ok(false);
                 }
             }
@@ -294,11 +298,17 @@ impl<'a> Replay<'a> {
         Ok(true)
     }
 
+    /// The entry is of a partition that there is, and not covered by its checkpoint.
+    fn is_news(&self, sequence: u64, entry: &EntryHeader) -> bool {
+        let id = entry.topic_partition;
+        let start = self.partitions.get(&id);
+        self.topics.partitions.contains_key(&id)
+            && start.is_none_or(|start| sequence > start.applied_sequence)
+    }
+
     /// The bytes of an extent are in the segment.
     async fn extent_is_whole(&self, entry: &EntryHeader) -> Result<bool, RecoveryError> {
-        let Some(folder) = self.topics.partitions.get(&entry.topic_partition) else {
-            return Ok(true);
-        };
+        let folder = &self.topics.partitions[&entry.topic_partition];
         let path = Path::new(DATA_FOLDER)
             .join(folder)
             .join(log_file_name(entry.segment_base));
@@ -332,15 +342,8 @@ impl<'a> Replay<'a> {
         doubts: &mut Doubts,
     ) -> Result<bool, RecoveryError> {
         let id = entry.topic_partition;
-        let covered = self
-            .partitions
-            .get(&id)
-            .is_some_and(|start| sequence <= start.applied_sequence);
-        if covered
-            || !self.topics.partitions.contains_key(&id)
-            // Taken into account before anything was rewritten.
-            || entry.kind == EntryKind::Block
-        {
+        // Begun blocks were taken into account before anything was rewritten.
+        if !self.is_news(sequence, entry) || entry.kind == EntryKind::Block {
             return Ok(false);
         }
         self.open(id)?;
