@@ -3,16 +3,18 @@
 //! `cargo bench -p corelog-broker --bench log [-- FIGURE]`, where FIGURE is one of
 //!
 //! * `partitions`: records a second at `sync` of 1,000 partitions that get 1 KiB records in turn,
-//!   against one partition that gets them all;
+//!   against one partition that gets them all, with as many records in flight;
 //! * `checkpoints`: how long an append takes to be durable while checkpoints of 1,000 dirty partitions
 //!   run, against the same load without;
 //! * `deletion`: the same while a log start moves up and segments are deleted;
+//! * `compaction`: bytes of a log that one core compacts in a second, and the same while it compacts;
 //! * `opening`: how long 10,000 partitions with 100 GB (sparse) take to open, and their memory.
 //!
 //! The logs lie in the target folder, because the system's temporary directory may be memory, without
 //! direct I/O.
 
 mod checkpoints;
+mod compaction;
 mod deletion;
 mod latency;
 mod opening;
@@ -40,6 +42,9 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("deletion") {
         println!("{}", on_a_shard(deletion::run)?);
+    }
+    if is_wanted("compaction") {
+        println!("{}", on_a_shard(compaction::run)?);
     }
     if is_wanted("opening") {
         println!("{}", opening::run()?);

@@ -381,7 +381,7 @@ pub(crate) async fn group_appends(shared: Rc<Shared>) {
         commit.passes.notify_waiters();
         forming.builder.encode(&stamp, &mut buffer);
         spare = Some(forming.builder);
-        if slot.file_changed {
+        if slot.file_changed && shared.journal.is_half_used() {
             shared.write_out.ask_for_checkpoint();
         }
         let bypassed: usize = forming

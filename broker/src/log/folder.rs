@@ -364,7 +364,7 @@ async fn remove_folder(
         let path = folder.join(&entry.name);
         match was_open {
             Some((shared, log))
-                if entry.len > shared.options.removal_step_bytes && !log.is_open(&path) =>
+                if entry.len > shared.options.removal_step_bytes && log.has_closed(&path) =>
             {
                 let removed = removal::remove_and_empty(shared, &path).await;
                 removed.map_err(LogError::io("remove", &path))?;

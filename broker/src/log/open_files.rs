@@ -164,6 +164,10 @@ impl SegmentFile {
         Some(file)
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.place.file.borrow().is_some()
+    }
+
     /// Closes the file unless someone is using it.
     pub(crate) async fn close(&self) -> io::Result<()> {
         match self.take() {

@@ -17,8 +17,8 @@ const SMALLEST_JOURNAL_FILE: u64 = 1 << 20;
 pub struct JournalOptions {
     /// Size of one journal file; a multiple of 4,096, at least 1 MiB. Default 32 MiB; the broker sets 64 MiB.
     pub file_bytes: u64,
-    /// Number of journal files, at least 2. Default 4. A checkpoint starts when one is full, and
-    /// appends wait when all are.
+    /// Number of journal files, at least 2. Default 4. A checkpoint starts when half of them
+    /// are full, and appends wait when all are.
     pub files: usize,
     /// Bytes that may bypass the journal before a checkpoint starts. Default 1 GiB: it bounds what
     /// a start has to read again.
@@ -98,6 +98,11 @@ impl LogOptions {
                 "journal.files={} must be at least 2: one is recycled while another is written",
                 journal.files
             )));
+        }
+        if self.removal_step_bytes == 0 {
+            return Err(LogError::Options(
+                "removal_step_bytes=0 must be at least 1: nothing would ever go".to_owned(),
+            ));
         }
         if self.bypass_bytes > journal.file_bytes / 4 {
             return Err(LogError::Options(format!(

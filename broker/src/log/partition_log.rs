@@ -710,11 +710,11 @@ impl PartitionLog {
         }
     }
 
-    /// Someone has the segment file of this path open.
-    pub(super) fn is_open(&self, path: &Path) -> bool {
+    /// This is the path of one of its segments, and nobody has the file open.
+    pub(super) fn has_closed(&self, path: &Path) -> bool {
         let state = self.state.borrow();
         let mut segments = state.segments.values();
-        segments.any(|segment| segment.path() == path && segment.is_open())
+        segments.any(|segment| segment.path() == path && !segment.is_open())
     }
 
     pub(super) async fn close_files(&self) {

@@ -201,8 +201,11 @@ impl PartitionLog {
             Some(cut) => cut,
             None => self.find_in_file(shared, to).await?,
         };
-        // What the segment's last batches are, only the memory knows until the checkpoint wrote them.
-        let index_rests = cut.segment.keep_from_loading().await;
+        // What its last batches are only the memory knows, until the checkpoint wrote them.
+        let index_rests = match cut.place {
+            Place::InMemory { .. } => Some(cut.segment.keep_from_loading().await),
+            Place::InFile { .. } => None,
+        };
         self.remove_companions(shared, &cut.segment).await?;
         let base = cut.segment.base_offset();
         self.compacted_only_below(shared, base).await?;
@@ -256,6 +259,7 @@ impl PartitionLog {
     ) -> Result<(), LogFailure> {
         let folder = self.folder();
         let failed = |error| LogFailure::new("truncation", folder, &error);
+        let _at_rest = shared.removal.at_rest().await;
         for segment in cut_off {
             let renamed = rename_files(shared, &segment, now()).await;
             renamed.map_err(failed)?;

@@ -21,18 +21,16 @@ use futures_util::future::select;
 use super::checksums;
 use super::segment::Segment;
 use super::shard_log::Shared;
-use crate::runtime::{File, Instant, Notify, OpenMode, Semaphore, now, sleep, sleep_until};
+use crate::runtime::{File, Instant, Notify, OpenMode, Permit, Semaphore, now, sleep, sleep_until};
 
 /// What Kafka calls a file that is about to be removed.
 pub(crate) const DELETED_SUFFIX: &str = "deleted";
 /// The files of one segment.
 const EXTENSIONS: [&str; 4] = ["log", "index", "timeindex", checksums::EXTENSION];
-/// Behind a whole step: 5 ms and 1 MiB are 200 MB/s. Of less, its share.
+/// Behind a whole step: 5 ms and 1 MiB are 200 MB/s. Behind less, its share.
 const PAUSE: Duration = Duration::from_millis(5);
 /// At least so long behind every file and every step.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// Files that are held open to be emptied; more go at once.
-const MOST_EMPTIED: usize = 256;
 
 /// What is to be removed on one shard.
 pub(crate) struct Removal {
@@ -40,10 +38,12 @@ pub(crate) struct Removal {
     waiting: RefCell<Waiting>,
     /// Files without a name whose bytes are being given back.
     emptied: RefCell<VecDeque<File>>,
+    /// Files that are held open to be emptied; more go at once.
+    most_emptied: usize,
     work: Notify,
     /// Remove what is there without waiting for its time: the disk is full.
     hurried: Cell<bool>,
-    /// Held while a file is renamed or removed.
+    /// Held while files are renamed, removed or emptied, and while a folder is removed.
     at_work: Semaphore,
     stopped: Cell<bool>,
 }
@@ -97,8 +97,10 @@ impl Renamed {
 }
 
 impl Removal {
-    pub(crate) fn new() -> Removal {
+    /// Files of removed segments, at most so many, may be open until they are emptied.
+    pub(crate) fn new(most_emptied: usize) -> Removal {
         Removal {
+            most_emptied,
             retired: RefCell::default(),
             waiting: RefCell::default(),
             emptied: RefCell::default(),
@@ -126,7 +128,7 @@ impl Removal {
 
     /// Takes over a file that has no name any more and that nobody uses.
     pub(crate) async fn empty(&self, file: File) -> io::Result<()> {
-        if self.hurried.get() || self.emptied.borrow().len() >= MOST_EMPTIED {
+        if self.hurried.get() || self.emptied.borrow().len() >= self.most_emptied {
             return file.close().await;
         }
         self.emptied.borrow_mut().push_back(file);
@@ -151,9 +153,14 @@ impl Removal {
         self.work.notify_waiters();
     }
 
+    /// Nothing is renamed or removed for as long as this is held.
+    pub(crate) async fn at_rest(&self) -> Permit {
+        self.at_work.acquire(1).await
+    }
+
     /// Forgets everything in a folder that is removed as a whole, for as long as the guard is held.
-    pub(crate) async fn leave(&self, folder: &Path) -> crate::runtime::Permit {
-        let permit = self.at_work.acquire(1).await;
+    pub(crate) async fn leave(&self, folder: &Path) -> Permit {
+        let permit = self.at_rest().await;
         self.retired
             .borrow_mut()
             .retain(|retired| retired.segment.path().parent() != Some(folder));
@@ -195,7 +202,9 @@ pub(crate) async fn remove_files(shared: Rc<Shared>) {
         }
         if let Some(bytes) = give_back(&shared).await {
             drop(permit);
-            sleep(pace.pause_behind(&shared, bytes)).await;
+            let pause = pace.pause_behind(&shared, bytes);
+            let is_urgent = removal.hurried.get();
+            sleep(if is_urgent { SHORTEST_PAUSE } else { pause }).await;
             continue;
         }
         match removal.next_due() {
@@ -217,31 +226,49 @@ pub(crate) async fn remove_files(shared: Rc<Shared>) {
             }
         }
     }
+    // The process may go on without this log.
+    for file in removal.emptied.take() {
+        report(Path::new("a removed segment"), "close", file.close().await);
+    }
 }
 
 /// Removes a renamed file; a long one that nobody reads is emptied afterwards.
 async fn remove(shared: &Shared, path: &Path) -> io::Result<()> {
     let removal = &shared.removal;
     let taken = removal.waiting.borrow_mut().remove(path);
-    let Some(file) = taken else { return Ok(()) };
-    if removal.hurried.get() || file.is_read().await {
-        return shared.storage.remove_file(path).await;
+    let Some(renamed) = taken else { return Ok(()) };
+    // Who reads an open file can go on when it has no name, but not when it has no bytes.
+    let at_once = removal.hurried.get() || renamed.is_read().await;
+    let opened = match at_once {
+        true => None,
+        false => open_to_empty(shared, path).await.ok(),
+    };
+    shared.storage.remove_file(path).await?;
+    match opened {
+        Some(file) => removal.empty(file).await,
+        None => Ok(()),
     }
+}
+
+/// Opens a file that may be emptied once it has no name: after a power cut it must not be there as a
+/// segment of its log with a part of its bytes.
+async fn open_to_empty(shared: &Shared, path: &Path) -> io::Result<File> {
     let file = shared.storage.open(path, OpenMode::ReadWrite).await?;
     if file.len().await? > shared.options.removal_step_bytes {
-        // After a power cut it must not be there as a segment of its log with a part of its bytes.
         let folder = path.parent().expect("a segment lies in a folder");
         shared.storage.sync_dir(folder).await?;
     }
-    shared.storage.remove_file(path).await?;
-    removal.empty(file).await
+    Ok(file)
 }
 
-/// Removes a file of a folder that goes as a whole, and empties it afterwards.
+/// Removes a file that nobody uses of a folder that goes as a whole, and empties it afterwards.
 pub(crate) async fn remove_and_empty(shared: &Shared, path: &Path) -> io::Result<()> {
-    let file = shared.storage.open(path, OpenMode::ReadWrite).await?;
+    let opened = shared.storage.open(path, OpenMode::ReadWrite).await;
     shared.storage.remove_file(path).await?;
-    shared.removal.empty(file).await
+    match opened {
+        Ok(file) => shared.removal.empty(file).await,
+        Err(_) => Ok(()), // its space goes at once
+    }
 }
 
 /// Takes a step from the end of the next file without a name, and closes it when no more than a step
@@ -259,8 +286,10 @@ async fn give_back(shared: &Shared) -> Option<u64> {
         file.truncate(kept).await?;
         io::Result::Ok((length, kept))
     };
-    // The rest of what fails goes with its last descriptor.
-    let (length, kept) = shortened.await.unwrap_or_default();
+    let (length, kept) = shortened.await.unwrap_or_else(|error| {
+        tracing::warn!("the space of a removed segment goes at once: {error}");
+        (0, 0)
+    });
     if kept > 0 {
         removal.emptied.borrow_mut().push_front(file);
     } else if let Err(error) = file.close().await {
@@ -269,7 +298,7 @@ async fn give_back(shared: &Shared) -> Option<u64> {
     Some(length - kept)
 }
 
-/// Gives back as fast as appends take: a log at its retention deletes what it is given.
+/// Gives back twice as fast as appends take, at least: a log at its retention deletes what it is given.
 struct Pace {
     since: Instant,
     /// What had been appended by then.
@@ -291,7 +320,7 @@ impl Pace {
         let passed = self.since - last.since;
         let appended = self.appended - last.appended;
         let share = bytes as f64 / shared.options.removal_step_bytes as f64;
-        let mut pause = PAUSE.mul_f64(share);
+        let mut pause = PAUSE.mul_f64(share.min(1.0));
         if appended > 0 {
             pause = pause.min(passed.mul_f64(bytes as f64 / appended as f64 / 2.0));
         }
@@ -301,7 +330,7 @@ impl Pace {
 
 fn appended(shared: &Shared) -> u64 {
     let stats = shared.stats.get();
-    stats.journal_bytes + stats.bypass_bytes
+    stats.journal_bytes + stats.bypass_bytes + stats.compaction_written_bytes
 }
 
 /// Gives the files of a segment the name under which they wait for their removal. A segment of the

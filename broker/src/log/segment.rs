@@ -219,7 +219,7 @@ impl Segment {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.file.if_open().is_some()
+        self.file.is_open()
     }
 
     /// Makes sure that the file system has given room for every byte below `end`.

@@ -220,6 +220,8 @@ pub struct ShardLog {
 
 /// Memory for groups being built and written.
 const JOURNAL_POOL_BYTES: usize = 8 << 20;
+/// Of the files that may be open, one in so many may be one that is emptied.
+const EMPTIED_SHARE: usize = 4;
 
 impl ShardLog {
     /// Opens this shard's journal and starts its tasks. `pool` holds the tails and the cache;
@@ -251,13 +253,13 @@ impl ShardLog {
             open_files: OpenFiles::new(options.open_files),
             searching: Semaphore::new(1),
             compaction: Compaction::new(&options.compaction),
+            removal: Removal::new(options.open_files / EMPTIED_SHARE),
             options,
             shard,
             generation,
             logs: RefCell::default(),
             commit: Commit::new(),
             write_out: WriteOut::new(),
-            removal: Removal::new(),
             journal,
             stats: Cell::default(),
             failure: RefCell::default(),

@@ -265,6 +265,7 @@ impl ShardLog {
                 Ok(true)
             }
             Stop::DiskFull(path) => {
+                shared.removal.hurry();
                 tracing::warn!(
                     path = %path.display(),
                     "no space left for a compaction; it is tried again later"

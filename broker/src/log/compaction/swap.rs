@@ -105,8 +105,9 @@ pub(super) async fn swap(
     let synced = storage.sync_dir(folder).await;
     synced.map_err(|error| failed("sync", error))?;
     for source in sources {
+        // Who reads it goes on, and its space goes when they end.
         let Some(file) = source.take_file() else {
-            continue; // read
+            continue;
         };
         if let Err(error) = shared.removal.empty(file).await {
             tracing::warn!(path = %source.path().display(), "close failed: {error}");

@@ -164,6 +164,12 @@ impl JournalFiles {
         self.room.notified().await;
     }
 
+    /// Half of the files are full. A checkpoint costs the less the more it covers, and appends need the
+    /// other half while it is written.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.files_in_use() > self.files.borrow().len() / 2
+    }
+
     /// Files that hold groups no checkpoint covers, the active one included.
     pub(crate) fn files_in_use(&self) -> usize {
         self.files

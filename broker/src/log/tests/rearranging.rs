@@ -367,6 +367,26 @@ fn who_reads_a_removed_segment_has_all_its_bytes_and_nobody_else_any() {
 }
 
 #[test]
+fn a_full_disk_gets_the_space_of_removed_segments_at_once() {
+    let mut simulator = Simulator::new(6);
+    let disk = storage(&simulator);
+    simulator.run(async {
+        let (rig, log) = rig(&disk).await;
+        append(&log, 40).await;
+        rig.shard.checkpoint_now().await.unwrap();
+        let active = log.active_segment().base_offset();
+        log.advance_log_start(Offset::new(39)).await.unwrap();
+        rig.shard.checkpoint_now().await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        assert!(files(&disk).await.len() > 5, "they have a minute");
+        log.shared().unwrap().removal.hurry();
+        sleep(Duration::from_millis(100)).await;
+        let kept = format!("{:020}.log", active.get());
+        assert_eq!(files(&disk).await, [kept]);
+    });
+}
+
+#[test]
 fn what_a_crash_leaves_of_removed_segments_goes_at_the_next_start() {
     let mut simulator = Simulator::new(3);
     let disk = storage(&simulator);
