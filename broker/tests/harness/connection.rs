@@ -296,14 +296,23 @@ impl Connection {
         self.read_from(topic_id, partition, Offset::ZERO)
     }
 
-    /// Everything from the log start to the high watermark.
+    /// Everything from the log start to the high watermark. Where retention moves the log start
+    /// meanwhile, the reading begins again from there.
     pub(crate) fn read_from_start(
         &mut self,
         topic_id: TopicId,
         partition: i32,
     ) -> Vec<(Offset, String)> {
-        let start = self.log_start(topic_id, partition);
-        self.read_from(topic_id, partition, start)
+        loop {
+            let start = self.log_start(topic_id, partition);
+            let read = self.try_read_from(topic_id, partition, start);
+            match read {
+                Ok(values) => return values,
+                Err((ErrorCode::OffsetOutOfRange, _))
+                    if self.log_start(topic_id, partition) > start => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
     }
 
     /// Where the log starts.
@@ -357,19 +366,26 @@ impl Connection {
         &mut self,
         topic_id: TopicId,
         partition: i32,
-        mut offset: Offset,
+        offset: Offset,
     ) -> Vec<(Offset, String)> {
+        let read = self.try_read_from(topic_id, partition, offset);
+        read.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    fn try_read_from(
+        &mut self,
+        topic_id: TopicId,
+        partition: i32,
+        mut offset: Offset,
+    ) -> Result<Vec<(Offset, String)>, (ErrorCode, Option<String>)> {
         let mut values: Vec<(Offset, String)> = Vec::new();
         loop {
             let (response, payload) = self.fetch(topic_id, partition, offset, Duration::ZERO);
-            assert_eq!(
-                response.error,
-                ErrorCode::None,
-                "{:?}",
-                response.error_message
-            );
+            if response.error != ErrorCode::None {
+                return Err((response.error, response.error_message));
+            }
             if offset == response.high_watermark {
-                return values;
+                return Ok(values);
             }
             let fetched = super::values_in(&payload);
             values.extend(fetched.into_iter().filter(|(at, _)| *at >= offset));
