@@ -292,17 +292,13 @@ impl Connection {
     }
 
     /// Everything from offset 0 to the high watermark.
-    pub(crate) fn read_all(&mut self, topic_id: TopicId, partition: i32) -> Vec<(Offset, String)> {
+    pub(crate) fn read_all(&mut self, topic_id: TopicId, partition: i32) -> Values {
         self.read_from(topic_id, partition, Offset::ZERO)
     }
 
     /// Everything from the log start to the high watermark. Where retention moves the log start
     /// meanwhile, the reading begins again from there.
-    pub(crate) fn read_from_start(
-        &mut self,
-        topic_id: TopicId,
-        partition: i32,
-    ) -> Vec<(Offset, String)> {
+    pub(crate) fn read_from_start(&mut self, topic_id: TopicId, partition: i32) -> Values {
         loop {
             let start = self.log_start(topic_id, partition);
             let read = self.try_read_from(topic_id, partition, start);
@@ -367,7 +363,7 @@ impl Connection {
         topic_id: TopicId,
         partition: i32,
         offset: Offset,
-    ) -> Vec<(Offset, String)> {
+    ) -> Values {
         let read = self.try_read_from(topic_id, partition, offset);
         read.unwrap_or_else(|error| panic!("{error:?}"))
     }
@@ -377,8 +373,8 @@ impl Connection {
         topic_id: TopicId,
         partition: i32,
         mut offset: Offset,
-    ) -> Result<Vec<(Offset, String)>, (ErrorCode, Option<String>)> {
-        let mut values: Vec<(Offset, String)> = Vec::new();
+    ) -> Result<Values, (ErrorCode, Option<String>)> {
+        let mut values = Values::new();
         loop {
             let (response, payload) = self.fetch(topic_id, partition, offset, Duration::ZERO);
             if response.error != ErrorCode::None {
@@ -394,6 +390,9 @@ impl Connection {
         }
     }
 }
+
+/// Values by their offsets.
+type Values = Vec<(Offset, String)>;
 
 /// A topic to create, with one replica.
 pub(crate) struct NewTopicBuilder(NewTopic);
