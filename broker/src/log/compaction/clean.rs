@@ -7,7 +7,6 @@ use corelog_protocol::record::BatchView;
 use corelog_protocol::{Offset, Timestamp};
 
 use super::cleaned::Output;
-use super::is_over;
 use super::key_map::KeyMap;
 use super::plan::{ClosedSegment, CompactionConfig, GroupLimits, groups};
 use super::rewrite::{Outcome, Round};
@@ -15,6 +14,7 @@ use super::scratch::Scratch;
 use super::source::Source;
 use super::stop::Stop;
 use super::{first_dirty, swap};
+use super::{is_over, spend};
 use crate::log::canary::{Canary, is_planted};
 use crate::log::partition_log::PartitionLog;
 use crate::log::segment::{LARGEST_SEGMENT, Segment};
@@ -252,7 +252,7 @@ impl Job<'_> {
         let shared = self.shared;
         shared.count(|stats| stats.compaction_read_bytes += bytes as u64);
         let is_over = || is_over(shared, self.log) || self.log.state.borrow().cuts != self.cuts;
-        shared.compaction.pace.spend(bytes as u64, is_over).await;
+        spend(shared, bytes as u64, is_over).await;
         match is_over() {
             true => Err(Stop::Ended),
             false => Ok(()),

@@ -10,7 +10,7 @@ use corelog_protocol::record::BatchView;
 
 use super::source::Source;
 use super::stop::Stop;
-use super::{io_bytes, is_over};
+use super::{is_over, spend, step_bytes};
 use crate::log::canary::{Canary, is_planted};
 use crate::log::checksums::Checksums;
 use crate::log::index::SegmentIndex;
@@ -182,8 +182,7 @@ impl<'a> Writer<'a> {
         path: PathBuf,
         largest: u64,
     ) -> Result<Writer<'a>, Stop> {
-        let bytes = io_bytes(shared);
-        let (buffer, spare) = (memory(shared, bytes).await?, memory(shared, bytes).await?);
+        let buffer = memory(shared, step_bytes(shared)).await?;
         let opened = shared.storage.open(&path, OpenMode::CreateOrOpen).await;
         let file = opened.map_err(|error| Stop::failed("create", &path, &error))?;
         Ok(Writer {
@@ -196,7 +195,7 @@ impl<'a> Writer<'a> {
             position: 0,
             gathered: 0,
             buffer,
-            spare: Some(spare),
+            spare: None,
             writing: None,
         })
     }
@@ -231,13 +230,25 @@ impl<'a> Writer<'a> {
             asked.map_err(|error| Stop::failed("allocation", &self.path, &error))?;
             self.allocated = target;
         }
-        let spare = self.spare.take().expect("no write is under way");
-        let full = std::mem::replace(&mut self.buffer, spare);
+        let next = self.next_buffer().await?;
+        let full = std::mem::replace(&mut self.buffer, next);
         let (file, position) = (Rc::clone(&self.file), self.position);
         self.writing = Some(spawn(async move { file.write_at(full, position).await }));
         self.position = end;
         self.gathered = 0;
         Ok(())
+    }
+
+    /// To gather in while the other one is written.
+    async fn next_buffer(&mut self) -> Result<AlignedBuffer, Stop> {
+        let bytes = step_bytes(self.shared);
+        match self.spare.take() {
+            Some(spare) if spare.len() == bytes => Ok(spare),
+            other => {
+                drop(other);
+                memory(self.shared, bytes).await
+            }
+        }
     }
 
     async fn end_write(&mut self) -> Result<(), Stop> {
@@ -251,7 +262,7 @@ impl<'a> Writer<'a> {
         self.shared
             .count(|stats| stats.compaction_written_bytes += bytes);
         let is_over = || is_over(self.shared, self.log);
-        self.shared.compaction.pace.spend(bytes, is_over).await;
+        spend(self.shared, bytes, is_over).await;
         Ok(())
     }
 

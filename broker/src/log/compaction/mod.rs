@@ -56,7 +56,7 @@ pub struct CompactionOptions {
     pub map_bytes: usize,
     /// How full the map may become, from 0 to 1. Default 0.9.
     pub map_load_factor: f64,
-    /// Bytes of one read or write, whole blocks. Default 512 KiB.
+    /// Bytes of one read or write, whole blocks; less while records are appended. Default 512 KiB.
     pub io_bytes: usize,
     /// Bytes read and written in a second. `None`, the default: no bound.
     pub bytes_per_second: Option<u64>,
@@ -162,12 +162,30 @@ impl PartitionLog {
     }
 }
 
-/// Bytes of one read or write: what is configured, and little of a small memory, because six of them
-/// are held at times.
+/// The most bytes of one read or write: what is configured, and little of a small memory, because six
+/// of them are held at times.
 fn io_bytes(shared: &Shared) -> usize {
     let affordable = shared.memory.compaction.budget() / 32;
     let bytes = shared.options.compaction.io_bytes.min(affordable);
     (bytes / BLOCK * BLOCK).max(BLOCK)
+}
+
+/// Bytes of the next read or write.
+fn step_bytes(shared: &Shared) -> usize {
+    let pace = &shared.compaction.pace;
+    pace.step(io_bytes(shared), appended(shared))
+}
+
+/// Waits for as long as is due behind so many bytes read or written, or until `is_over`.
+async fn spend(shared: &Shared, bytes: u64, is_over: impl Fn() -> bool) {
+    let pace = &shared.compaction.pace;
+    pace.spend(bytes, appended(shared), is_over).await;
+}
+
+/// Bytes appended to the logs of the shard since its start.
+fn appended(shared: &Shared) -> u64 {
+    let stats = shared.stats.get();
+    stats.journal_bytes + stats.bypass_bytes
 }
 
 /// Whether a compaction of this log is to end.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use corelog_protocol::record::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES};
 
-use super::io_bytes;
 use super::stop::Stop;
+use super::{io_bytes, step_bytes};
 use crate::log::segment::Segment;
 use crate::log::shard_log::Shared;
 use crate::runtime::{Charge, File, ReadBuffer, Task, spawn};
@@ -23,8 +23,8 @@ pub(super) struct Source<'a> {
     segment: &'a Segment,
     file: Rc<File>,
     position: u64,
-    step: usize,
-    ahead: Option<Task<std::io::Result<ReadBuffer>>>,
+    /// The next bytes, on their way, and how many.
+    ahead: Option<(Task<std::io::Result<ReadBuffer>>, usize)>,
     /// Room for what is read and for what is read ahead.
     _charge: Charge,
     /// Room for a batch that is larger than a step.
@@ -38,9 +38,8 @@ impl<'a> Source<'a> {
         segment: &'a Segment,
         position: u64,
     ) -> Result<Source<'a>, Stop> {
-        let step = io_bytes(shared);
         let charge = shared
-            .charge(&shared.memory.compaction, 2 * step)
+            .charge(&shared.memory.compaction, 2 * io_bytes(shared))
             .await
             .ok_or(Stop::Ended)?;
         let file = segment.file(&shared.storage).await;
@@ -50,7 +49,6 @@ impl<'a> Source<'a> {
             segment,
             file,
             position,
-            step,
             ahead: None,
             _charge: charge,
             large: None,
@@ -65,10 +63,12 @@ impl<'a> Source<'a> {
         if left == 0 {
             return Ok(None);
         }
-        let step = self.step.min(usize::try_from(left).unwrap_or(usize::MAX));
-        let read = match self.ahead.take() {
-            Some(task) => task.await,
-            None => self.file.read_at(position, step).await,
+        let (read, step) = match self.ahead.take() {
+            Some((task, step)) => (task.await, step),
+            None => {
+                let step = self.step(left);
+                (self.file.read_at(position, step).await, step)
+            }
         };
         let mut buffer = self.check(read, step)?;
         let mut whole = whole_batches(&buffer);
@@ -122,9 +122,15 @@ impl<'a> Source<'a> {
         if left == 0 {
             return;
         }
-        let step = self.step.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let step = self.step(left);
         let (file, position) = (Rc::clone(&self.file), self.position);
-        self.ahead = Some(spawn(async move { file.read_at(position, step).await }));
+        let task = spawn(async move { file.read_at(position, step).await });
+        self.ahead = Some((task, step));
+    }
+
+    /// Bytes of the next read, of so many that are left.
+    fn step(&self, left: u64) -> usize {
+        step_bytes(self.shared).min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     fn uncleanable(&self, reason: impl ToString) -> Stop {
