@@ -410,7 +410,9 @@ pub(super) async fn write_final_caches(shared: &Rc<Shared>, log: &Rc<PartitionLo
         .segments
         .last_key_value()
         .map(|(_, segment)| segment.clone());
-    if let Some(segment) = active.filter(|segment| segment.was_appended_to()) {
+    // One that is being cut back waits for the checkpoint that waits for this; it does without.
+    let is_ready = |it: &Rc<Segment>| it.was_appended_to() && !it.is_kept_from_loading();
+    if let Some(segment) = active.filter(is_ready) {
         write_index(shared, &segment).await;
         write_epochs(shared, log).await;
     }

@@ -10,6 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -18,9 +19,9 @@ use std::time::Duration;
 
 use futures_util::future::select;
 
-use super::checksums;
 use super::segment::Segment;
 use super::shard_log::Shared;
+use super::{LogFailure, checksums};
 use crate::runtime::{File, Instant, Notify, OpenMode, Permit, Semaphore, now, sleep, sleep_until};
 
 /// What Kafka calls a file that is about to be removed.
@@ -126,9 +127,12 @@ impl Removal {
         self.remove_at(now(), path, None);
     }
 
-    /// Takes over a file that has no name any more and that nobody uses.
+    /// Takes over a file that was removed and that nobody uses. One that an operator has linked keeps
+    /// its bytes.
     pub(crate) async fn empty(&self, file: File) -> io::Result<()> {
-        if self.hurried.get() || self.emptied.borrow().len() >= self.most_emptied {
+        let is_linked = file.links().await.map_or(true, |links| links > 0);
+        let has_room = self.emptied.borrow().len() < self.most_emptied;
+        if is_linked || !has_room || self.hurried.get() || self.stopped.get() {
             return file.close().await;
         }
         self.emptied.borrow_mut().push_back(file);
@@ -211,7 +215,9 @@ pub(crate) async fn remove_files(shared: Rc<Shared>) {
             Ok(path) => {
                 report(&path, "remove", remove(&shared, &path).await);
                 drop(permit);
-                sleep(SHORTEST_PAUSE).await;
+                if is_log(&path) {
+                    sleep(SHORTEST_PAUSE).await;
+                }
             }
             Err(due) => {
                 drop(permit);
@@ -238,10 +244,16 @@ async fn remove(shared: &Shared, path: &Path) -> io::Result<()> {
     let taken = removal.waiting.borrow_mut().remove(path);
     let Some(renamed) = taken else { return Ok(()) };
     // Who reads an open file can go on when it has no name, but not when it has no bytes.
-    let at_once = removal.hurried.get() || renamed.is_read().await;
+    let at_once = removal.hurried.get() || !is_log(path) || renamed.is_read().await;
     let opened = match at_once {
         true => None,
-        false => open_to_empty(shared, path).await.ok(),
+        false => match open_to_empty(shared, path).await {
+            Ok(opened) => opened,
+            Err(failure) => {
+                shared.fail(failure);
+                return Ok(());
+            }
+        },
     };
     shared.storage.remove_file(path).await?;
     match opened {
@@ -250,15 +262,27 @@ async fn remove(shared: &Shared, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file that may be emptied once it has no name: after a power cut it must not be there as a
-/// segment of its log with a part of its bytes.
-async fn open_to_empty(shared: &Shared, path: &Path) -> io::Result<File> {
-    let file = shared.storage.open(path, OpenMode::ReadWrite).await?;
-    if file.len().await? > shared.options.removal_step_bytes {
-        let folder = path.parent().expect("a segment lies in a folder");
-        shared.storage.sync_dir(folder).await?;
+/// `00000000000000000042.log.deleted`; the other files of a segment are small.
+fn is_log(path: &Path) -> bool {
+    let name = path.file_stem().map(Path::new);
+    name.and_then(Path::extension) == Some(OsStr::new("log"))
+}
+
+/// Opens a file of more than one step, to be emptied once it has no name: after a power cut it must not
+/// be there as a segment of its log with a part of its bytes.
+async fn open_to_empty(shared: &Shared, path: &Path) -> Result<Option<File>, LogFailure> {
+    let Ok(file) = shared.storage.open(path, OpenMode::ReadWrite).await else {
+        return Ok(None); // its space goes at once
+    };
+    let length = file.len().await.unwrap_or(0);
+    if length <= shared.options.removal_step_bytes {
+        report(path, "close", file.close().await);
+        return Ok(None);
     }
-    Ok(file)
+    let folder = path.parent().expect("a segment lies in a folder");
+    let synced = shared.storage.sync_dir(folder).await;
+    synced.map_err(|error| LogFailure::new("sync", folder, &error))?;
+    Ok(Some(file))
 }
 
 /// Removes a file that nobody uses of a folder that goes as a whole, and empties it afterwards.

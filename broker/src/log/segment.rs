@@ -419,6 +419,11 @@ impl Segment {
         self.loading.acquire(1).await
     }
 
+    /// Its index is being loaded, or kept from it.
+    pub(crate) fn is_kept_from_loading(&self) -> bool {
+        self.loading.available() == 0
+    }
+
     pub(crate) fn has_whole_index(&self) -> bool {
         self.index_loaded.get()
     }

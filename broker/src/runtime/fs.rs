@@ -313,6 +313,15 @@ impl File {
         .map_err(|error| self.at("stat", &error))
     }
 
+    /// How many names the file has: none once it was removed, more than one where someone linked it.
+    pub async fn links(&self) -> io::Result<u64> {
+        match &self.0 {
+            FileInner::Real(file) => file.links(),
+            FileInner::Simulated(file) => file.links(),
+        }
+        .map_err(|error| self.at("stat", &error))
+    }
+
     pub async fn close(self) -> io::Result<()> {
         match self.0 {
             FileInner::Real(file) => file.close().await,

@@ -298,11 +298,13 @@ impl<'a> Replay<'a> {
         Ok(true)
     }
 
-    /// The entry is of a partition that there is, and not covered by its checkpoint.
+    /// The entry is of a partition that there is and that is not suspect, and not covered by its
+    /// checkpoint.
     fn is_news(&self, sequence: u64, entry: &EntryHeader) -> bool {
         let id = entry.topic_partition;
         let start = self.partitions.get(&id);
         self.topics.partitions.contains_key(&id)
+            && !self.suspects.contains_key(&id)
             && start.is_none_or(|start| sequence > start.applied_sequence)
     }
 

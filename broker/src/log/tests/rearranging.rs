@@ -367,6 +367,29 @@ fn who_reads_a_removed_segment_has_all_its_bytes_and_nobody_else_any() {
 }
 
 #[test]
+fn what_an_operator_linked_keeps_its_bytes_when_its_segment_is_removed() {
+    let mut simulator = Simulator::new(4);
+    let disk = storage(&simulator);
+    let simulated = simulator.disk();
+    simulator.run(async move {
+        let (rig, log) = rig(&disk).await;
+        append(&log, 12).await;
+        rig.shard.checkpoint_now().await.unwrap();
+        let path = log.state.borrow().segments[&Offset::new(0)]
+            .path()
+            .to_owned();
+        let before = simulated.contents(&path).unwrap();
+        let copy = Path::new("copy.log");
+        simulated.link(&path, copy).unwrap();
+        log.advance_log_start(Offset::new(11)).await.unwrap();
+        rig.shard.checkpoint_now().await.unwrap();
+        sleep(Duration::from_secs(61)).await;
+        assert_eq!(files(&disk).await, ["00000000000000000010.log"]);
+        assert_eq!(simulated.contents(copy).unwrap(), before);
+    });
+}
+
+#[test]
 fn a_full_disk_gets_the_space_of_removed_segments_at_once() {
     let mut simulator = Simulator::new(6);
     let disk = storage(&simulator);

@@ -353,6 +353,19 @@ fn a_file_keeps_its_length_after_it_was_renamed() {
     });
 }
 
+#[test]
+fn a_removed_file_has_no_name_and_one_that_was_renamed_has_one() {
+    on_both(|storage| async move {
+        let file = file_with(&storage, &pool(), &pattern(BLOCK)).await;
+        let other = Path::new("other");
+        storage.rename(Path::new("file"), other).await.unwrap();
+        assert_eq!(file.links().await.unwrap(), 1);
+        storage.remove_file(other).await.unwrap();
+        assert_eq!(file.links().await.unwrap(), 0);
+        file.close().await.unwrap();
+    });
+}
+
 /// A timeout drops a write that the device is still carrying out. Its memory must not be given to the
 /// next buffer meanwhile.
 #[test]

@@ -8,6 +8,7 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -173,11 +174,19 @@ impl DirectFile {
         counted(gated(self.file.truncate(len))).await.map_err(plain)
     }
 
-    /// Asks the descriptor: glommio's own way goes by the path, which a rename makes wrong.
     pub(in crate::runtime) fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    pub(in crate::runtime) fn links(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.nlink())
+    }
+
+    /// Asks the descriptor: glommio's own way goes by the path, which a rename makes wrong.
+    fn metadata(&self) -> io::Result<std::fs::Metadata> {
         // SAFETY: the descriptor is open as long as `self.file`, and `ManuallyDrop` leaves it open.
         let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.file.as_raw_fd()) });
-        Ok(file.metadata()?.len())
+        file.metadata()
     }
 
     pub(in crate::runtime) async fn close(self) -> io::Result<()> {

@@ -193,6 +193,16 @@ impl SimulatedDisk {
             .collect()
     }
 
+    /// Gives a file another name, durably, as an operator does with `ln`.
+    pub fn link(&self, path: &Path, other: &Path) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        let sequence = state.next_sequence();
+        let inode = state.namespace.file(path)?;
+        state.namespace.link_file(other, inode, sequence)?;
+        state.namespace.commit_all();
+        Ok(())
+    }
+
     /// Puts a file on the platter at once, with the directories above it: a fixture.
     pub fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.0.borrow_mut();

@@ -240,6 +240,14 @@ impl Namespace {
         files
     }
 
+    /// How many names a file has.
+    pub(super) fn links(&self, inode: u64) -> u64 {
+        let entries = self.current.values().flat_map(BTreeMap::values);
+        entries
+            .filter(|entry| **entry == Entry::File(inode))
+            .count() as u64
+    }
+
     /// Makes the changes of a directory durable that were complete before `sequence`.
     pub(super) fn commit(&mut self, directory: u64, sequence: u64) {
         let (covered, rest) = std::mem::take(&mut self.pending)

@@ -156,6 +156,11 @@ impl SimulatedFile {
         Ok(self.disk.0.borrow_mut().inode(self.inode).current.len())
     }
 
+    pub(in crate::runtime) fn links(&self) -> io::Result<u64> {
+        self.check_life()?;
+        Ok(self.disk.0.borrow().namespace.links(self.inode))
+    }
+
     pub(in crate::runtime) async fn read_at(
         &self,
         position: u64,
