@@ -15,6 +15,7 @@
 //! Formats: `broker/docs/on_disk_format.md`.
 
 mod adoption;
+mod append_rate;
 mod batch_scan;
 mod begun_blocks;
 mod canary;

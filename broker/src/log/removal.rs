@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::select;
 
+use super::append_rate::AppendRate;
 use super::segment::Segment;
 use super::shard_log::Shared;
 use super::{LogFailure, checksums};
@@ -30,6 +31,8 @@ pub(crate) const DELETED_SUFFIX: &str = "deleted";
 const EXTENSIONS: [&str; 4] = ["log", "index", "timeindex", checksums::EXTENSION];
 /// Behind a whole step: 5 ms and 1 MiB are 200 MB/s. Behind less, its share.
 const PAUSE: Duration = Duration::from_millis(5);
+/// However much is appended, this many times as much is given back.
+const TIMES_APPENDED: f64 = 2.0;
 /// At least so long behind every file and every step.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -194,9 +197,12 @@ impl Removal {
 /// Renames and removes, until the log stops.
 pub(crate) async fn remove_files(shared: Rc<Shared>) {
     let removal = &shared.removal;
-    let mut pace = Pace::new(&shared);
+    let mut pace = Pace::default();
     while !removal.stopped.get() {
         let permit = removal.at_work.acquire(1).await;
+        if removal.stopped.get() {
+            break; // while this waited
+        }
         let retired = removal.retired.borrow_mut().pop_front();
         if let Some(Retired { segment, delay }) = retired {
             let renamed = rename_files(&shared, &segment, now() + delay).await;
@@ -280,9 +286,15 @@ async fn open_to_empty(shared: &Shared, path: &Path) -> Result<Option<File>, Log
         return Ok(None);
     }
     let folder = path.parent().expect("a segment lies in a folder");
-    let synced = shared.storage.sync_dir(folder).await;
-    synced.map_err(|error| LogFailure::new("sync", folder, &error))?;
-    Ok(Some(file))
+    match shared.storage.sync_dir(folder).await {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A partition that could not be opened went as a whole, and this file with it.
+            report(path, "close", file.close().await);
+            Ok(None)
+        }
+        Err(error) => Err(LogFailure::new("sync", folder, &error)),
+    }
 }
 
 /// Removes a file that nobody uses of a folder that goes as a whole, and empties it afterwards.
@@ -323,32 +335,25 @@ async fn give_back(shared: &Shared) -> Option<u64> {
 }
 
 /// Gives back twice as fast as appends take, at least: a log at its retention deletes what it is given.
+#[derive(Default)]
 struct Pace {
-    since: Instant,
-    /// What had been appended by then.
-    appended: u64,
+    rate: AppendRate,
+    last: Option<Instant>,
 }
 
 impl Pace {
-    fn new(shared: &Shared) -> Pace {
-        Pace {
-            since: now(),
-            appended: appended(shared),
-        }
-    }
-
     /// How long to wait after so many bytes went: [`PAUSE`] for a step, and less where that would be
-    /// slower than twice what was appended since the last call.
+    /// slower than [`TIMES_APPENDED`].
     fn pause_behind(&mut self, shared: &Shared, bytes: u64) -> Duration {
-        let last = std::mem::replace(self, Pace::new(shared));
-        let passed = self.since - last.since;
-        let appended = self.appended - last.appended;
+        let allowed = self.rate.time_for(bytes, TIMES_APPENDED, appended(shared));
+        let taken = self.last.map_or(Duration::ZERO, |last| now() - last);
         let share = bytes as f64 / shared.options.removal_step_bytes as f64;
-        let mut pause = PAUSE.mul_f64(share.min(1.0));
-        if appended > 0 {
-            pause = pause.min(passed.mul_f64(bytes as f64 / appended as f64 / 2.0));
-        }
-        pause.max(SHORTEST_PAUSE)
+        let pause = PAUSE
+            .mul_f64(share.min(1.0))
+            .min(allowed.saturating_sub(taken))
+            .max(SHORTEST_PAUSE);
+        self.last = Some(now() + pause);
+        pause
     }
 }
 

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use crate::log::append_rate::AppendRate;
 use crate::runtime::{Instant, now, sleep, sleep_until};
 
 /// A debt smaller than this is not slept off at once: timers are coarser than that.
@@ -33,7 +34,8 @@ pub(super) struct Pace {
     /// When everything spent so far has been paid for.
     paid_at: Cell<Option<Instant>>,
     appends: Cell<Appends>,
-    last_spent: Cell<Option<Spent>>,
+    rate: AppendRate,
+    last_spent_at: Cell<Option<Instant>>,
 }
 
 /// What was appended to the logs of the shard, by all that is known.
@@ -44,20 +46,14 @@ struct Appends {
     at: Option<Instant>,
 }
 
-#[derive(Clone, Copy)]
-struct Spent {
-    at: Instant,
-    /// What had been appended by then.
-    appended: u64,
-}
-
 impl Pace {
     pub(super) fn new(bytes_per_second: Option<u64>) -> Pace {
         Pace {
             bytes_per_second,
             paid_at: Cell::new(None),
             appends: Cell::default(),
-            last_spent: Cell::new(None),
+            rate: AppendRate::default(),
+            last_spent_at: Cell::new(None),
         }
     }
 
@@ -87,8 +83,7 @@ impl Pace {
         if self.gives_way(appended) {
             sleep(self.pause_behind(bytes, appended)).await;
         }
-        let at = now();
-        self.last_spent.set(Some(Spent { at, appended }));
+        self.last_spent_at.set(Some(now()));
         let Some(rate) = self.bytes_per_second else {
             return;
         };
@@ -107,13 +102,12 @@ impl Pace {
     /// [`TIMES_APPENDED`].
     fn pause_behind(&self, bytes: u64, appended: u64) -> Duration {
         let pause = PAUSE.mul_f64((bytes as f64 / SMALL_STEP as f64).min(1.0));
-        let last = self.last_spent.get();
-        let Some(last) = last.filter(|last| appended > last.appended) else {
-            return pause;
-        };
-        let wanted = (appended - last.appended) as f64 * TIMES_APPENDED;
-        let enough = (now() - last.at).mul_f64(bytes as f64 / wanted);
-        pause.min(enough)
+        let allowed = self.rate.time_for(bytes, TIMES_APPENDED, appended);
+        let taken = self
+            .last_spent_at
+            .get()
+            .map_or(Duration::ZERO, |at| now() - at);
+        pause.min(allowed.saturating_sub(taken))
     }
 }
 
@@ -158,18 +152,30 @@ mod tests {
         let mut simulator = Simulator::new(1);
         simulator.run(async {
             let step = SMALL_STEP as u64;
-            let (work, few, many) = (PAUSE / 2, 100, step);
-            for (appended_each, expected) in [(few, PAUSE), (many, work.div_f64(TIMES_APPENDED))] {
-                let (pace, mut appended) = (Pace::new(None), 0);
-                pace.spend(step, appended, || false).await;
-                for _ in 0..100 {
+            let work = Duration::from_micros(200);
+            // In groups of 20 ms, as under load.
+            let few = (PAUSE + work).as_secs_f64();
+            let many = step as f64 / (50e6 * TIMES_APPENDED);
+            for (group, expected) in [(1000, few), (1_000_000, many)] {
+                let (pace, mut appended, mut spent) = (Pace::new(None), 0, 0);
+                let start = now();
+                let mut counted_from = start;
+                while now() - start < Duration::from_secs(2) {
                     sleep(work).await;
-                    appended += appended_each;
-                    let start = now();
+                    let groups = (now() - start).as_millis() as u64 / 20;
+                    appended = group * groups;
                     pace.spend(step, appended, || false).await;
-                    let off = (now() - start).abs_diff(expected);
-                    assert!(off < PAUSE / 50, "{appended_each} bytes appended: {off:?}");
+                    spent += 1;
+                    if now() - start < Duration::from_millis(500) {
+                        (counted_from, spent) = (now(), 0);
+                    }
                 }
+                let each = (now() - counted_from).as_secs_f64() / f64::from(spent);
+                assert!(
+                    (each / expected - 1.0).abs() < 0.15,
+                    "{each} for {expected}"
+                );
+                assert!(appended > 0);
             }
         });
     }
