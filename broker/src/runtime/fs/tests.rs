@@ -6,6 +6,8 @@ use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
 
+use futures_util::future::join;
+
 use super::*;
 use crate::runtime::{BufferPool, Simulator, launch_small, spawn};
 
@@ -368,6 +370,29 @@ fn a_removed_file_has_no_name_and_one_that_was_renamed_has_one() {
 
 /// A timeout drops a write that the device is still carrying out. Its memory must not be given to the
 /// next buffer meanwhile.
+#[test]
+fn a_file_that_loses_its_name_while_it_is_opened_opens_or_is_not_found() {
+    on_both(|storage| async move {
+        let path = Path::new("file");
+        let mut opened = 0;
+        for _ in 0..100 {
+            storage.replace_file(path, b"short-lived").await.unwrap();
+            let open = async {
+                match storage.open(path, OpenMode::ReadWrite).await {
+                    Ok(file) => {
+                        opened += 1;
+                        file.close().await.unwrap();
+                    }
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound),
+                }
+            };
+            let (removed, ()) = join(storage.remove_file(path), open).await;
+            removed.unwrap();
+        }
+        println!("{opened} of 100 were opened");
+    });
+}
+
 #[test]
 fn the_memory_of_an_abandoned_write_is_not_reused_under_it() {
     on_real(|storage| async move {

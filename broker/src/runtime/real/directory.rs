@@ -12,6 +12,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -76,21 +77,7 @@ impl Directory {
         mode: OpenMode,
     ) -> io::Result<DirectFile> {
         let full = self.path(path);
-        let mut options = OpenOptions::new();
-        options.read(true);
-        match mode {
-            OpenMode::Read => {}
-            OpenMode::ReadWrite => {
-                options.write(true);
-            }
-            OpenMode::CreateNew => {
-                options.write(true).create_new(true);
-            }
-            OpenMode::CreateOrOpen => {
-                options.write(true).create(true);
-            }
-        }
-        let file = gated(options.dma_open(&full)).await.map_err(plain);
+        let file = open_direct(&full, mode).await;
         let file = file.map_err(|error| at("open", &full, &error))?;
         Ok(DirectFile::new(file, full))
     }
@@ -203,4 +190,27 @@ impl Directory {
         .await
         .map_err(|error| at("stat file system of", &self.root, &error))
     }
+}
+
+/// Opens a file that may lose its name meanwhile. glommio asks for the file system of what it has
+/// opened by its path and panics when that is gone, so it gets one that lasts: that of an open
+/// descriptor.
+async fn open_direct(path: &Path, mode: OpenMode) -> io::Result<DmaFile> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(mode != OpenMode::Read);
+    let mut named = options.clone();
+    match mode {
+        OpenMode::Read | OpenMode::ReadWrite => {}
+        OpenMode::CreateNew => {
+            named.create_new(true);
+        }
+        OpenMode::CreateOrOpen => {
+            named.create(true);
+        }
+    }
+    let named = gated(named.buffered_open(path)).await.map_err(plain)?;
+    let lasting = format!("/proc/self/fd/{}", named.as_raw_fd());
+    let direct = gated(options.dma_open(&lasting)).await.map_err(plain);
+    gated(named.close()).await.map_err(plain)?;
+    direct
 }
