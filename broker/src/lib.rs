@@ -5,6 +5,7 @@ pub mod config;
 pub mod control;
 pub mod controller;
 pub mod data_dir;
+pub mod group;
 pub mod listener;
 pub mod log;
 pub mod metadata;

@@ -1,0 +1,84 @@
+//! Target assignments: which member gets which partition.
+//!
+//! Plain functions of subscriptions and of the last target. The last target and not what members
+//! hold at the moment: a target that is still being approached is kept, not bent.
+
+mod fair_share;
+mod mixed;
+mod range;
+mod uniform;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use corelog_protocol::{PartitionIndex, TopicId};
+
+use super::{Partitions, TopicPartition};
+
+/// An assignor of the coordinator, by Kafka's names.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Assignor {
+    /// The same number of partitions for everybody, and as few moves as that allows.
+    Uniform,
+    /// Of every topic a range of neighbouring partitions, so that topics with the same number of
+    /// partitions are cut at the same places; and as few moves as that allows.
+    Range,
+}
+
+/// What an assignor knows about a member.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Subscriber {
+    /// Topics that exist; others are left out before.
+    pub topics: BTreeSet<TopicId>,
+    /// Its part of the last target.
+    pub target: Partitions,
+}
+
+impl Assignor {
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Uniform, Self::Range]
+            .into_iter()
+            .find(|assignor| assignor.name() == name)
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Range => "range",
+        }
+    }
+
+    /// Gives every partition of every topic that somebody subscribes to to one of its subscribers.
+    /// The answer is in the order of `subscribers`. `partitions` counts those of each topic.
+    pub fn assign(
+        self,
+        subscribers: &[Subscriber],
+        partitions: &BTreeMap<TopicId, i32>,
+    ) -> Vec<Partitions> {
+        match self {
+            Self::Uniform => uniform::assign(subscribers, partitions),
+            Self::Range => range::assign(subscribers, partitions),
+        }
+    }
+}
+
+/// The partitions of a topic of which there are `count`.
+fn partitions_of(topic_id: TopicId, count: i32) -> impl Iterator<Item = TopicPartition> {
+    (0..count).map(move |index| TopicPartition {
+        topic_id,
+        partition: PartitionIndex::new(index),
+    })
+}
+
+/// The part of `partitions` that belongs to one topic.
+fn within(partitions: &Partitions, topic_id: TopicId) -> impl Iterator<Item = TopicPartition> {
+    let at = |partition| TopicPartition {
+        topic_id,
+        partition,
+    };
+    partitions
+        .range(at(PartitionIndex::ZERO)..=at(PartitionIndex::MAX))
+        .copied()
+}
