@@ -1,0 +1,101 @@
+//! Heartbeats that contradict themselves or say too much.
+
+use corelog_protocol::ErrorCode;
+
+use super::rig::{Rig, join, saying};
+use crate::group::consumer::{Heartbeat, HeartbeatEpoch};
+
+#[test]
+fn a_heartbeat_that_contradicts_itself_is_refused_by_name() {
+    let valid = join("a", &["orders"]);
+    let owned = Rig::new(&[("orders", 1)]).cluster.partitions("orders");
+    let cases: [(&str, Heartbeat); 9] = [
+        ("member id", join("", &["orders"])),
+        ("subscribes", join("a", &[])),
+        (
+            "instance id",
+            Heartbeat {
+                instance_id: Some(String::new()),
+                ..valid.clone()
+            },
+        ),
+        (
+            "rack id",
+            Heartbeat {
+                rack_id: Some(String::new()),
+                ..valid.clone()
+            },
+        ),
+        (
+            "rebalance",
+            Heartbeat {
+                rebalance_timeout_ms: None,
+                ..valid.clone()
+            },
+        ),
+        (
+            "positive",
+            Heartbeat {
+                rebalance_timeout_ms: Some(0),
+                ..valid.clone()
+            },
+        ),
+        (
+            "owns nothing",
+            Heartbeat {
+                owned: None,
+                ..valid.clone()
+            },
+        ),
+        (
+            "owns nothing",
+            Heartbeat {
+                owned: Some(owned),
+                ..valid.clone()
+            },
+        ),
+        ("instance id", saying("a", HeartbeatEpoch::LeaveForNow)),
+    ];
+    for (word, heartbeat) in cases {
+        let mut rig = Rig::new(&[("orders", 1)]);
+        let error = rig.send(&heartbeat).expect_err(word);
+        assert_eq!(error.code(), ErrorCode::InvalidRequest, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(rig.log.is_empty() && rig.group.is_gone());
+    }
+}
+
+#[test]
+fn an_assignor_that_the_coordinator_does_not_have_is_refused() {
+    let mut rig = Rig::new(&[("orders", 1)]);
+    let mut joining = join("a", &["orders"]);
+    joining.server_assignor = Some("sticky".to_owned());
+    assert_eq!(rig.refusal(&joining), ErrorCode::UnsupportedAssignor);
+}
+
+#[test]
+fn a_member_that_says_too_much_about_itself_is_refused() {
+    let config = crate::group::consumer::ConsumerGroupConfig {
+        member_metadata_bytes_max: 100,
+        ..Default::default()
+    };
+    let mut rig = Rig::with_config(&[("orders", 1)], config);
+    let mut joining = join("a", &["orders"]);
+    joining.client_id = "c".repeat(100);
+    assert_eq!(rig.refusal(&joining), ErrorCode::InvalidRequest);
+    joining.client_id = "c".to_owned();
+    joining.subscribed_topic_names = Some((0..60).map(|number| number.to_string()).collect());
+    assert_eq!(rig.refusal(&joining), ErrorCode::InvalidRequest);
+    rig.join("a", &["orders"]);
+}
+
+#[test]
+fn the_epochs_of_the_wire_have_their_meanings() {
+    let read = HeartbeatEpoch::from_wire;
+    assert_eq!(read(0), Ok(HeartbeatEpoch::Join));
+    assert_eq!(read(3), Ok(HeartbeatEpoch::At(3)));
+    assert_eq!(read(-1), Ok(HeartbeatEpoch::Leave));
+    assert_eq!(read(-2), Ok(HeartbeatEpoch::LeaveForNow));
+    let refused = read(-3).expect_err("no such epoch");
+    assert_eq!(refused.code(), ErrorCode::InvalidRequest);
+}
