@@ -18,8 +18,7 @@ pub struct ConsumerGroup {
     pub(super) config: Arc<ConsumerGroupConfig>,
     pub(super) state: State,
     pub(super) deadlines: Deadlines,
-    /// The version of the topics that `state` was last compared with; `None` makes the next
-    /// heartbeat compare.
+    /// The version of the topics that `state` was last compared with; `None` after a move.
     pub(super) compared_with: Option<i64>,
 }
 
@@ -184,7 +183,6 @@ impl ConsumerGroup {
         if is_planted(Canary::LostPartition) {
             return;
         }
-        self.compared_with = None;
         self.raise_epoch(records, self.state.metadata_hash);
     }
 

@@ -1,5 +1,7 @@
 //! Heartbeats of those who join and of those who go on.
 
+use std::collections::BTreeSet;
+
 use super::canary::{Canary, is_planted};
 use super::group::Records;
 use super::reconcile::Circumstances;
@@ -120,15 +122,12 @@ impl ConsumerGroup {
         // The reply that raised the epoch may have been lost; then the member owns nothing that
         // the coordinator has taken back since.
         let missed_a_reply = received == current.previous_member_epoch
-            && !member.is_away()
             && heartbeat
                 .owned
                 .as_ref()
                 .is_some_and(|owned| owned.is_subset(&current.assigned));
-        let is_let_in = received == current.member_epoch
-            || missed_a_reply
-            || is_planted(Canary::ForgottenFence);
-        if is_let_in {
+        let is_let_in = received == current.member_epoch || missed_a_reply;
+        if (is_let_in && !member.is_away()) || is_planted(Canary::ForgottenFence) {
             return Ok(());
         }
         Err(GroupError::FencedEpoch {
@@ -154,14 +153,13 @@ impl ConsumerGroup {
 
         // Nothing below refuses.
         let mut records = Records::new();
-        let assignor_before = self.assignor();
         let mut is_changed = self.update_member(heartbeat, admission, &mut records);
-        is_changed |= self.resolve_patterns(moment, &mut records);
+        is_changed |= self.resolve_patterns(heartbeat, moment, &mut records);
         let version = moment.topics.version();
-        if is_changed || self.compared_with != Some(version) {
+        let is_behind = self.state.epoch > self.state.target_epoch;
+        if is_changed || is_behind || self.compared_with != Some(version) {
             let hash = self.state.hash_of_subscribed(moment.topics);
             is_changed |= hash != self.state.metadata_hash;
-            is_changed |= self.assignor() != assignor_before;
             if is_changed {
                 self.raise_epoch(&mut records, hash);
             }
@@ -171,14 +169,13 @@ impl ConsumerGroup {
             self.assign(moment.topics, &mut records);
         }
 
-        let assigned_before = self.state.members[id].current.assigned.clone();
         self.await_heartbeat(id, moment.now);
-        self.reconcile(heartbeat, moment.now, &mut records);
+        let is_reassigned = self.reconcile(heartbeat, moment.now, &mut records);
         let current = &self.state.members[id].current;
         // One that says an older epoch may have missed the reply that held its assignment.
         let is_told_all = heartbeat.epoch != HeartbeatEpoch::At(current.member_epoch)
             || heartbeat.is_full()
-            || current.assigned != assigned_before;
+            || is_reassigned;
         Ok(Outcome {
             records,
             reply: HeartbeatReply {
@@ -199,7 +196,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// True if the member subscribes to something else than before.
+    /// True if the group needs another target: the member is new, or wants something else.
     fn update_member(
         &mut self,
         heartbeat: &Heartbeat,
@@ -215,15 +212,16 @@ impl ConsumerGroup {
         let metadata = heartbeat.update(&before);
         let names_differ = metadata.subscribed_topic_names != before.subscribed_topic_names;
         let pattern_differs = metadata.subscribed_topic_regex != before.subscribed_topic_regex;
+        let assignor_differs = metadata.server_assignor != before.server_assignor;
         if metadata != before {
             let value = Some(metadata);
             self.decide(records, Change::Member { member_id, value });
         }
         if pattern_differs {
             self.drop_unused_patterns(records);
-            self.compared_with = None;
         }
-        names_differ || pattern_differs || matches!(admission, Admission::New)
+        let is_new = matches!(admission, Admission::New);
+        is_new || names_differ || pattern_differs || assignor_differs
     }
 
     /// The member that came back takes over all that the one that left was and had.
@@ -255,19 +253,25 @@ impl ConsumerGroup {
         }
     }
 
-    /// Resolves the members' patterns where topics or patterns are new. True if one means other
-    /// topics than before.
-    fn resolve_patterns(&mut self, moment: &Moment<'_>, records: &mut Records) -> bool {
+    /// Resolves every pattern where the topics are new, and the member's own where that is new.
+    /// True if one means other topics than before.
+    fn resolve_patterns(
+        &mut self,
+        heartbeat: &Heartbeat,
+        moment: &Moment<'_>,
+        records: &mut Records,
+    ) -> bool {
         let version = moment.topics.version();
-        if self.compared_with == Some(version) {
-            return false;
-        }
+        let pattern_of = |member: &Member| member.metadata.subscribed_topic_regex.clone();
+        let patterns: BTreeSet<String> = if self.compared_with == Some(version) {
+            let own = pattern_of(&self.state.members[&heartbeat.member_id]);
+            let is_new = |pattern: &String| !self.state.patterns.contains_key(pattern);
+            own.into_iter().filter(is_new).collect()
+        } else {
+            let members = self.state.members.values();
+            members.filter_map(pattern_of).collect()
+        };
         let mut is_changed = false;
-        let members = self.state.members.values();
-        let patterns = members.filter_map(|member| member.metadata.subscribed_topic_regex.clone());
-        let mut patterns: Vec<String> = patterns.collect();
-        patterns.sort_unstable();
-        patterns.dedup();
         for pattern in patterns {
             // One that another version accepted and this one does not keeps what it meant.
             let Ok(compiled) = pattern::compile(&pattern) else {
@@ -289,7 +293,8 @@ impl ConsumerGroup {
         is_changed
     }
 
-    fn reconcile(&mut self, heartbeat: &Heartbeat, now: Instant, records: &mut Records) {
+    /// Takes the member a step further. True if that gave it partitions or took some away.
+    fn reconcile(&mut self, heartbeat: &Heartbeat, now: Instant, records: &mut Records) -> bool {
         let member_id = &heartbeat.member_id;
         let nothing = Partitions::new();
         let circumstances = Circumstances {
@@ -304,12 +309,14 @@ impl ConsumerGroup {
             },
         };
         let member = &self.state.members[member_id];
-        let next = circumstances.next(member);
-        if next != member.current {
-            let member_id = member_id.clone();
-            let value = Some(next);
-            self.decide(records, Change::CurrentOfMember { member_id, value });
-            self.await_revocation(&heartbeat.member_id, now);
-        }
+        let Some(next) = circumstances.next(member) else {
+            return false;
+        };
+        let is_reassigned = next.assigned != member.current.assigned;
+        let member_id = member_id.clone();
+        let value = Some(next);
+        self.decide(records, Change::CurrentOfMember { member_id, value });
+        self.await_revocation(&heartbeat.member_id, now);
+        is_reassigned
     }
 }

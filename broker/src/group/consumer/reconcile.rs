@@ -17,15 +17,13 @@ pub(super) struct Circumstances<'a, F> {
 }
 
 impl<F: Fn(TopicPartition) -> bool> Circumstances<'_, F> {
-    /// The member's current assignment after the step; equal to the one before where it must wait.
-    pub(super) fn next(&self, member: &Member) -> CurrentAssignment {
+    /// The member's current assignment after the step; `None` where it has arrived or must wait.
+    pub(super) fn next(&self, member: &Member) -> Option<CurrentAssignment> {
         let current = &member.current;
         match current.state {
-            MemberState::Stable if current.member_epoch == self.target_epoch => current.clone(),
-            MemberState::UnrevokedPartitions if self.may_own(&current.pending_revocation) => {
-                current.clone()
-            }
-            _ => self.step(member),
+            MemberState::Stable if current.member_epoch == self.target_epoch => None,
+            MemberState::UnrevokedPartitions if self.may_own(&current.pending_revocation) => None,
+            _ => Some(self.step(member)).filter(|next| next != current),
         }
     }
 

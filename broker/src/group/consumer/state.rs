@@ -167,7 +167,7 @@ impl State {
                 continue;
             };
             let partitions = topic.partitions.to_be_bytes();
-            let parts: [&[u8]; 3] = [topic.id.as_bytes(), &partitions, name.as_bytes()];
+            let parts: [&[u8]; 4] = [topic.id.as_bytes(), &partitions, name.as_bytes(), &[0]];
             for byte in parts.into_iter().flatten() {
                 hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
             }

@@ -219,6 +219,26 @@ fn the_assignor_that_most_members_ask_for_is_used() {
     }
 }
 
+#[test]
+fn a_member_that_asks_for_another_assignor_later_is_heard() {
+    let mut rig = Rig::new(&[("orders", 1), ("bills", 1)]);
+    for member in ["a", "b"] {
+        let mut joining = super::rig::join(member, &["orders", "bills"]);
+        joining.server_assignor = Some("range".to_owned());
+        rig.send(&joining).unwrap();
+    }
+    settle(&mut rig, &["a", "b"]);
+    assert_eq!(sizes(&rig), [2, 0], "one range of each topic");
+    for member in ["a", "b"] {
+        let epoch = rig.current(member).member_epoch;
+        let mut changing = super::rig::going_on(member, epoch);
+        changing.server_assignor = Some("uniform".to_owned());
+        rig.send(&changing).unwrap();
+    }
+    settle(&mut rig, &["a", "b"]);
+    assert_eq!(sizes(&rig), [1, 1]);
+}
+
 /// A size that must settle within three seconds of the last join, so rounds are few.
 #[test]
 fn a_hundred_members_share_a_thousand_partitions_within_a_few_heartbeats() {
