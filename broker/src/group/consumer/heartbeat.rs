@@ -41,7 +41,7 @@ impl ConsumerGroup {
         unix_millis: i64,
         topics: &Topics,
     ) -> Result<Outcome, GroupError> {
-        heartbeat.validate(&self.config)?;
+        heartbeat.validate()?;
         let moment = Moment {
             now,
             unix_millis,
@@ -150,10 +150,21 @@ impl ConsumerGroup {
             });
         }
         self.check_pattern(heartbeat)?;
+        let known = match &admission {
+            Admission::New => None,
+            Admission::Known => self.state.members.get(id),
+            Admission::Replaces(away) => self.state.members.get(away),
+        };
+        let before = known.map_or_else(MemberMetadata::default, |m| m.metadata.clone());
+        let metadata = heartbeat.update(&before, &self.config)?;
 
         // Nothing below refuses.
         let mut records = Records::new();
-        let mut is_changed = self.update_member(heartbeat, admission, &mut records);
+        if let Admission::Replaces(away) = &admission {
+            self.replace(away, id, &mut records);
+        }
+        let mut is_changed = matches!(admission, Admission::New);
+        is_changed |= self.update_member(id, &before, metadata, &mut records);
         is_changed |= self.resolve_patterns(heartbeat, moment, &mut records);
         let version = moment.topics.version();
         let is_behind = self.state.epoch > self.state.target_epoch;
@@ -196,32 +207,26 @@ impl ConsumerGroup {
         }
     }
 
-    /// True if the group needs another target: the member is new, or wants something else.
+    /// True if the member wants something else than before.
     fn update_member(
         &mut self,
-        heartbeat: &Heartbeat,
-        admission: Admission,
+        member_id: &MemberId,
+        before: &MemberMetadata,
+        metadata: MemberMetadata,
         records: &mut Records,
     ) -> bool {
-        let member_id = heartbeat.member_id.clone();
-        if let Admission::Replaces(away) = &admission {
-            self.replace(away, &member_id, records);
-        }
-        let known = self.state.members.get(&member_id);
-        let before = known.map_or_else(MemberMetadata::default, |m| m.metadata.clone());
-        let metadata = heartbeat.update(&before);
         let names_differ = metadata.subscribed_topic_names != before.subscribed_topic_names;
         let pattern_differs = metadata.subscribed_topic_regex != before.subscribed_topic_regex;
         let assignor_differs = metadata.server_assignor != before.server_assignor;
-        if metadata != before {
+        if metadata != *before {
+            let member_id = member_id.clone();
             let value = Some(metadata);
             self.decide(records, Change::Member { member_id, value });
         }
         if pattern_differs {
             self.drop_unused_patterns(records);
         }
-        let is_new = matches!(admission, Admission::New);
-        is_new || names_differ || pattern_differs || assignor_differs
+        names_differ || pattern_differs || assignor_differs
     }
 
     /// The member that came back takes over all that the one that left was and had.

@@ -74,7 +74,7 @@ pub struct Outcome {
 
 impl Heartbeat {
     /// Refuses what contradicts itself, whatever the group's state.
-    pub(super) fn validate(&self, config: &ConsumerGroupConfig) -> Result<(), GroupError> {
+    pub(super) fn validate(&self) -> Result<(), GroupError> {
         if self.member_id.as_str().is_empty() {
             return Err(invalid("the member id is empty"));
         }
@@ -83,13 +83,6 @@ impl Heartbeat {
         }
         if self.rack_id.as_deref() == Some("") {
             return Err(invalid("the rack id is empty"));
-        }
-        let bytes = self.metadata_bytes();
-        if bytes > config.member_metadata_bytes_max {
-            return Err(invalid(format!(
-                "a member says at most {} bytes about itself, not {bytes}",
-                config.member_metadata_bytes_max
-            )));
         }
         if self
             .rebalance_timeout_ms
@@ -129,20 +122,6 @@ impl Heartbeat {
         Ok(())
     }
 
-    fn metadata_bytes(&self) -> usize {
-        let texts = [
-            &self.instance_id,
-            &self.rack_id,
-            &self.subscribed_topic_regex,
-            &self.server_assignor,
-        ];
-        let names = self.subscribed_topic_names.iter().flatten();
-        // A name also costs its length's bytes, so that many empty names are not free.
-        let names: usize = names.map(|name| name.len() + size_of::<u16>()).sum();
-        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-        names + texts + self.client_id.len() + self.client_host.len()
-    }
-
     /// A member that says everything wants to hear everything: a reply to it may have been lost.
     pub(super) fn is_full(&self) -> bool {
         self.rebalance_timeout_ms.is_some()
@@ -150,14 +129,18 @@ impl Heartbeat {
             && self.owned.is_some()
     }
 
-    /// What the member is known as after this heartbeat.
-    pub(super) fn update(&self, known: &MemberMetadata) -> MemberMetadata {
+    /// What the member is known as after this heartbeat, unless that is too much.
+    pub(super) fn update(
+        &self,
+        known: &MemberMetadata,
+        config: &ConsumerGroupConfig,
+    ) -> Result<MemberMetadata, GroupError> {
         let pattern = match self.subscribed_topic_regex.as_deref() {
             None => known.subscribed_topic_regex.clone(),
             Some("") => None,
             Some(pattern) => Some(pattern.to_owned()),
         };
-        MemberMetadata {
+        let metadata = MemberMetadata {
             instance_id: self.instance_id.clone().or(known.instance_id.clone()),
             rack_id: self.rack_id.clone().or(known.rack_id.clone()),
             client_id: self.client_id.clone(),
@@ -174,8 +157,29 @@ impl Heartbeat {
                 .server_assignor
                 .clone()
                 .or(known.server_assignor.clone()),
+        };
+        let (bytes, most) = (bytes_of(&metadata), config.member_metadata_bytes_max);
+        if bytes > most {
+            return Err(invalid(format!(
+                "a member says at most {most} bytes about itself, not {bytes}"
+            )));
         }
+        Ok(metadata)
     }
+}
+
+fn bytes_of(metadata: &MemberMetadata) -> usize {
+    let texts = [
+        &metadata.instance_id,
+        &metadata.rack_id,
+        &metadata.subscribed_topic_regex,
+        &metadata.server_assignor,
+    ];
+    // A name also costs its length's bytes, so that many short names are not free.
+    let names = metadata.subscribed_topic_names.iter();
+    let names: usize = names.map(|name| name.len() + size_of::<u16>()).sum();
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    names + texts + metadata.client_id.len() + metadata.client_host.len()
 }
 
 fn invalid(what: impl Into<String>) -> GroupError {

@@ -2,7 +2,7 @@
 
 use corelog_protocol::ErrorCode;
 
-use super::rig::{Rig, join, saying};
+use super::rig::{Rig, going_on, join, names, saying};
 use crate::group::consumer::{Heartbeat, HeartbeatEpoch};
 
 #[test]
@@ -87,6 +87,14 @@ fn a_member_that_says_too_much_about_itself_is_refused() {
     joining.subscribed_topic_names = Some((0..60).map(|number| number.to_string()).collect());
     assert_eq!(rig.refusal(&joining), ErrorCode::InvalidRequest);
     rig.join("a", &["orders"]);
+
+    // Nor does a member grow by saying it bit by bit.
+    let mut more = going_on("a", 1);
+    more.subscribed_topic_names = Some(names(&["n".repeat(70).as_str()]));
+    rig.send(&more).unwrap();
+    let mut more = going_on("a", 1);
+    more.subscribed_topic_regex = Some("r".repeat(70));
+    assert_eq!(rig.refusal(&more), ErrorCode::InvalidRequest);
 }
 
 #[test]
