@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+pub mod assignors;
 mod backoff;
 mod cluster;
 mod config;
