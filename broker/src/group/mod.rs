@@ -8,6 +8,7 @@
 //!
 //! Nothing here knows sockets, byte formats or logs.
 
+pub mod classic;
 pub mod consumer;
 
 use std::fmt;
