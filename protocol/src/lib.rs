@@ -1,4 +1,4 @@
-//! Corelog's bytes: ids, record batches, the native frame and its messages.
+//! Corelog's bytes: ids, record batches, the native frame and its messages, and Kafka's formats.
 //!
 //! No I/O, no async, no hand-written unsafe. Whatever a decoder here is given, it returns a value
 //! or an error; it never panics and never allocates by a length that a stranger claimed.
@@ -32,6 +32,7 @@
 
 mod error_code;
 mod ids;
+pub mod kafka;
 mod modes;
 pub mod native;
 mod number;

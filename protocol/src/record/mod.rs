@@ -15,7 +15,7 @@ mod lz4_frame;
 mod patch;
 mod records;
 mod split;
-mod varint;
+pub(crate) mod varint;
 mod view;
 
 pub use batch_error::BatchError;

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 /// Most bytes of a 32-bit varint.
-pub(super) const MAX_VARINT_BYTES: usize = 5;
+pub(crate) const MAX_VARINT_BYTES: usize = 5;
 /// Most bytes of a 64-bit varint.
 pub(super) const MAX_VARLONG_BYTES: usize = 10;
 
@@ -29,7 +29,13 @@ pub(super) fn put_varint(out: &mut BytesMut, value: i32) {
 /// Appends a 64-bit varint.
 #[inline]
 pub(super) fn put_varlong(out: &mut BytesMut, value: i64) {
-    let mut rest = zigzag(value);
+    put_unsigned(out, zigzag(value));
+}
+
+/// Appends a number as it is, without zigzag: Kafka's unsigned varint.
+#[inline]
+pub(crate) fn put_unsigned(out: &mut BytesMut, value: u64) {
+    let mut rest = value;
     if rest < 0x80 {
         out.put_u8(rest as u8);
         return;
@@ -53,7 +59,7 @@ fn zigzag(value: i64) -> u64 {
 
 /// What a varint can be instead of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum VarintError {
+pub(crate) enum VarintError {
     /// The bytes end within it.
     Truncated,
     /// It has more bits than the type it is read into.
@@ -75,8 +81,9 @@ pub(super) fn take_varlong(bytes: &mut &[u8]) -> Result<i64, VarintError> {
     Ok((value >> 1) as i64 ^ -((value & 1) as i64))
 }
 
+/// Takes an unsigned varint of at most `max_bytes` off the front of `bytes`.
 #[inline]
-fn take_unsigned(bytes: &mut &[u8], max_bytes: usize) -> Result<u64, VarintError> {
+pub(crate) fn take_unsigned(bytes: &mut &[u8], max_bytes: usize) -> Result<u64, VarintError> {
     let mut value = 0u64;
     for (i, &byte) in bytes.iter().take(max_bytes).enumerate() {
         let bits = u64::from(byte & 0x7f);

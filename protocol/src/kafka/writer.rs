@@ -1,0 +1,186 @@
+//! Writing Kafka's primitive types.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::TopicId;
+use crate::record::varint::put_unsigned;
+
+/// A field is longer than its encoding can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field {field} has length {length}, the format ends at {max}")]
+pub struct WriteError {
+    /// The field's name, as Kafka's schema spells it.
+    pub field: &'static str,
+    /// Its bytes, or elements.
+    pub length: usize,
+    /// The most that fits.
+    pub max: usize,
+}
+
+/// Appends fields to a message. The two encodings are those of [`Reader`](super::Reader).
+#[derive(Debug, Default)]
+pub struct Writer {
+    out: BytesMut,
+    flexible: bool,
+}
+
+/// Kafka counts a string in an int16, and its own code refuses longer ones in compact form too.
+const STRING_BYTES_MAX: usize = i16::MAX as usize;
+/// One less than an int32 holds, as the compact form writes the length plus one.
+const LENGTH_MAX: usize = i32::MAX as usize - 1;
+
+impl Writer {
+    /// An empty message in the non-flexible encoding.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Chooses the encoding of everything written from here on.
+    pub const fn set_flexible(&mut self, flexible: bool) {
+        self.flexible = flexible;
+    }
+
+    /// The bytes written.
+    pub fn finish(self) -> Bytes {
+        self.out.freeze()
+    }
+
+    /// One byte, signed.
+    pub fn int8(&mut self, value: i8) {
+        self.out.put_i8(value);
+    }
+
+    /// Two bytes, big-endian.
+    pub fn int16(&mut self, value: i16) {
+        self.out.put_i16(value);
+    }
+
+    /// Four bytes, big-endian.
+    pub fn int32(&mut self, value: i32) {
+        self.out.put_i32(value);
+    }
+
+    /// Eight bytes, big-endian.
+    pub fn int64(&mut self, value: i64) {
+        self.out.put_i64(value);
+    }
+
+    /// One byte, 0 or 1.
+    pub fn bool(&mut self, value: bool) {
+        self.out.put_u8(value.into());
+    }
+
+    /// Sixteen bytes, most significant first.
+    pub fn uuid(&mut self, value: TopicId) {
+        self.out.put_slice(value.as_bytes());
+    }
+
+    /// Seven bits a byte, low bits first, no zigzag.
+    pub fn unsigned_varint(&mut self, value: u32) {
+        put_unsigned(&mut self.out, value.into());
+    }
+
+    fn length(
+        &mut self,
+        field: &'static str,
+        length: Option<usize>,
+        max: usize,
+        plain: fn(&mut Self, i32),
+    ) -> Result<(), WriteError> {
+        if let Some(length) = length
+            && length > max
+        {
+            return Err(WriteError { field, length, max });
+        }
+        match length {
+            Some(length) if self.flexible => self.unsigned_varint(length as u32 + 1),
+            None if self.flexible => self.unsigned_varint(0),
+            Some(length) => plain(self, length as i32),
+            None => plain(self, -1),
+        }
+        Ok(())
+    }
+
+    /// Text that may be null, at most 32,767 bytes.
+    pub fn nullable_string(
+        &mut self,
+        field: &'static str,
+        value: Option<&str>,
+    ) -> Result<(), WriteError> {
+        let length = value.map(str::len);
+        self.length(field, length, STRING_BYTES_MAX, |w, n| w.int16(n as i16))?;
+        self.out.put_slice(value.unwrap_or_default().as_bytes());
+        Ok(())
+    }
+
+    /// Text, at most 32,767 bytes.
+    pub fn string(&mut self, field: &'static str, value: &str) -> Result<(), WriteError> {
+        self.nullable_string(field, Some(value))
+    }
+
+    /// Bytes that may be null.
+    pub fn nullable_bytes(
+        &mut self,
+        field: &'static str,
+        value: Option<&[u8]>,
+    ) -> Result<(), WriteError> {
+        self.length(field, value.map(<[u8]>::len), LENGTH_MAX, Self::int32)?;
+        self.out.put_slice(value.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Bytes.
+    pub fn bytes(&mut self, field: &'static str, value: &[u8]) -> Result<(), WriteError> {
+        self.nullable_bytes(field, Some(value))
+    }
+
+    /// An array that may be null; `element` writes one of its elements.
+    pub fn nullable_array<T>(
+        &mut self,
+        field: &'static str,
+        values: Option<&[T]>,
+        mut element: impl FnMut(&mut Self, &T) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        self.length(field, values.map(<[T]>::len), LENGTH_MAX, Self::int32)?;
+        values
+            .unwrap_or_default()
+            .iter()
+            .try_for_each(|value| element(self, value))
+    }
+
+    /// An array; `element` writes one of its elements.
+    pub fn array<T>(
+        &mut self,
+        field: &'static str,
+        values: &[T],
+        element: impl FnMut(&mut Self, &T) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        self.nullable_array(field, Some(values), element)
+    }
+
+    /// The tagged fields at the end of a flexible structure, in order of their tags; nothing
+    /// otherwise, as the other encoding has no place for them.
+    ///
+    /// # Panics
+    /// If the tags do not rise.
+    pub fn tagged_fields(&mut self, fields: &[(u32, Bytes)]) -> Result<(), WriteError> {
+        assert!(fields.is_sorted_by(|a, b| a.0 < b.0), "tags rise");
+        if !self.flexible {
+            return Ok(());
+        }
+        self.unsigned_varint(fields.len() as u32);
+        for (tag, bytes) in fields {
+            if bytes.len() > LENGTH_MAX {
+                return Err(WriteError {
+                    field: "tagged field",
+                    length: bytes.len(),
+                    max: LENGTH_MAX,
+                });
+            }
+            self.unsigned_varint(*tag);
+            self.unsigned_varint(bytes.len() as u32);
+            self.out.put_slice(bytes);
+        }
+        Ok(())
+    }
+}
