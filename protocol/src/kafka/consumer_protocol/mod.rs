@@ -4,6 +4,9 @@
 //! An int16, the version, and a body that is never flexible. Later versions only add fields at the
 //! end, so a version above ours is read as ours, and bytes after the last field are ignored.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use super::{ReadError, ReadProblem, Reader, WriteError, Writer};
