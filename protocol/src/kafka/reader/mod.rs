@@ -1,5 +1,8 @@
 //! Reading Kafka's primitive types.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use crate::TopicId;
