@@ -113,6 +113,10 @@ pub enum GroupRecord {
 pub type EncodedGroupRecord = (Bytes, Option<Bytes>);
 
 /// What a key and a value were.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are records, which a box would only cost an allocation each"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodedGroupRecord {
     /// A record that coordinators of this version keep.
