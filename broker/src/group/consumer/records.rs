@@ -87,33 +87,16 @@ pub struct CurrentAssignment {
     pub pending_revocation: Partitions,
 }
 
-/// Kafka's `MemberState`, with Kafka's numbers.
+/// Kafka's `MemberState`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-#[repr(i8)]
 pub enum MemberState {
     /// Holds what its epoch gives it.
     #[default]
-    Stable = 1,
+    Stable,
     /// Must give up partitions before its epoch rises.
-    UnrevokedPartitions = 2,
+    UnrevokedPartitions,
     /// Waits for partitions that others have yet to give up.
-    UnreleasedPartitions = 3,
-}
-
-impl MemberState {
-    /// The state with this number. A number of a later version is none of ours.
-    pub const fn from_number(number: i8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Stable),
-            2 => Some(Self::UnrevokedPartitions),
-            3 => Some(Self::UnreleasedPartitions),
-            _ => None,
-        }
-    }
-
-    pub const fn number(self) -> i8 {
-        self as i8
-    }
+    UnreleasedPartitions,
 }
 
 /// The topics that a pattern meant when it was last resolved.
