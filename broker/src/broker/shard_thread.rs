@@ -11,6 +11,7 @@ use crate::config::BrokerConfig;
 use crate::controller::{
     BrokerStart, Command, ControllerHandle, MetadataError, MetadataStore, Rules,
 };
+use crate::group::coordinator::CoordinatorConfig;
 use crate::listener::native::{NativeListener, NativeOptions};
 use crate::log::{
     CompactionOptions, JournalOptions, KnownTopics, LogError, LogOptions, Recovered, RecoveryError,
@@ -22,7 +23,9 @@ use crate::runtime::latest::{Publisher, Subscriber};
 use crate::runtime::{
     BufferPool, ListeningSocket, MeshPort, Storage, raise_open_files_limit, remote, spawn,
 };
-use crate::shard::{Shard, ShardMessage, ShardParts, StopPhase, StopReport, StopRequest};
+use crate::shard::{
+    OffsetsTopicOptions, Shard, ShardMessage, ShardParts, StopPhase, StopReport, StopRequest,
+};
 
 /// The part of a shard's memory that its readers may hold: one byte in so many.
 const LENT_SHARE: usize = 4;
@@ -138,6 +141,8 @@ pub(super) async fn run(setup: ShardSetup) {
             topic_defaults: Arc::new(config.topic_defaults.clone()),
             mailbox_commands: config.partition_mailbox_commands,
             mesh_messages: config.shard_mesh_messages,
+            coordinators: CoordinatorConfig::from(&*config),
+            offsets_topic: OffsetsTopicOptions::from(&*config),
         });
         let image = Arc::clone(&found.image);
         shard.open_partitions(image, &found.recovered).await;

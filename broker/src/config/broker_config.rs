@@ -219,6 +219,53 @@ config_table! {
             log_retention_check_interval: Duration = Duration::from_secs(300),
             Allowed::millis(1, 86_400_000);
 
+        /// Partitions of `__consumer_offsets`, when the first group makes it. They share the groups
+        /// out among the cores.
+        "offsets.topic.num.partitions" =>
+            offsets_topic_num_partitions: u32 = 50,
+            Allowed::integer(1, 10_000);
+
+        /// `segment.bytes` of `__consumer_offsets`, when the first group makes it.
+        "offsets.topic.segment.bytes" =>
+            offsets_topic_segment_bytes: ByteSize = ByteSize::mib(100),
+            Allowed::bytes(ByteSize::mib(32), ByteSize::gib(1));
+
+        /// How long a committed offset is kept that nobody reads on from, in minutes.
+        "offsets.retention.minutes" =>
+            offsets_retention_minutes: u32 = 10_080,
+            Allowed::integer(1, i32::MAX as i64);
+
+        /// How often offsets are looked through for those that expired.
+        "offsets.retention.check.interval.ms" =>
+            offsets_retention_check_interval: Duration = Duration::from_secs(600),
+            Allowed::millis(1, 86_400_000);
+
+        /// The longest text that may be committed with an offset.
+        "offset.metadata.max.bytes" =>
+            offset_metadata_max_bytes: u32 = 4096,
+            Allowed::integer(0, i16::MAX as i64);
+
+        /// A member of a consumer group that is silent for so long is fenced, and its partitions go
+        /// to the others.
+        "group.consumer.session.timeout.ms" =>
+            group_consumer_session_timeout: Duration = Duration::from_secs(45),
+            Allowed::millis(100, 1_800_000);
+
+        /// How often members of consumer groups are told to send a heartbeat.
+        "group.consumer.heartbeat.interval.ms" =>
+            group_consumer_heartbeat_interval: Duration = Duration::from_secs(5),
+            Allowed::millis(10, 600_000);
+
+        /// Members of one consumer group. One more is refused.
+        "group.consumer.max.size" =>
+            group_consumer_max_size: u32 = 1000,
+            Allowed::integer(1, 100_000);
+
+        /// Groups of one partition of `__consumer_offsets`. One more is refused.
+        "group.coordinator.groups.max" =>
+            group_coordinator_groups_max: u32 = 20_000,
+            Allowed::integer(1, 10_000_000);
+
         /// The metadata log is replaced by a snapshot when it has grown by this much.
         "metadata.log.max.record.bytes.between.snapshots" =>
             metadata_snapshot_interval_bytes: ByteSize = ByteSize::mib(20),
@@ -271,6 +318,26 @@ impl BrokerConfig {
             ("message.max.bytes", self.topic_defaults.max_message_bytes),
             ("socket.request.max.bytes", self.socket_request_max_bytes),
         )?;
+        self.not_above(
+            (
+                "offsets.topic.num.partitions",
+                ByteSize::bytes(self.offsets_topic_num_partitions.into()),
+            ),
+            (
+                "topic.partitions.max",
+                ByteSize::bytes(self.topic_partitions_max.into()),
+            ),
+        )?;
+        if self.group_consumer_heartbeat_interval >= self.group_consumer_session_timeout {
+            return Err(ConfigError::Contradiction {
+                what: format!(
+                    "group.consumer.heartbeat.interval.ms ({}) must be below \
+                     group.consumer.session.timeout.ms ({})",
+                    self.group_consumer_heartbeat_interval.as_millis(),
+                    self.group_consumer_session_timeout.as_millis()
+                ),
+            });
+        }
         self.not_above(
             (
                 "num.partitions",

@@ -9,7 +9,7 @@ use super::command::{
 };
 use super::topic_name::{check_name, collision_key, may_collide};
 use crate::config::{BrokerConfig, TopicConfig, TopicConfigError};
-use crate::metadata::{MetadataImage, MetadataRecord, PartitionImage, TopicImage};
+use crate::metadata::{MetadataImage, MetadataRecord, PartitionImage, TopicImage, is_internal};
 
 /// The bounds that the broker's configuration sets.
 #[derive(Clone, Debug)]
@@ -158,7 +158,7 @@ impl<'a> Creation<'a> {
             self.records.push(MetadataRecord::TopicCreated {
                 id: created.id,
                 name: topic.name.clone(),
-                internal: false,
+                internal: is_internal(&topic.name),
                 configs,
                 partitions: self.place(partitions, replication_factor),
             });

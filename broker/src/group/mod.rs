@@ -10,6 +10,7 @@
 
 pub mod classic;
 pub mod consumer;
+pub mod coordinator;
 
 use std::fmt;
 use std::sync::Arc;

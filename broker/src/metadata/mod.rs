@@ -17,3 +17,11 @@ pub use codec::{RecordError, decode_record, encode_record};
 pub use image::{ApplyError, MetadataImage, PartitionImage, TopicImage};
 pub use placement::shard_of;
 pub use record::{BrokerRegistration, MetadataRecord};
+
+/// The topic where groups keep their offsets and members. Only coordinators write to it.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// True for the names of topics that the cluster keeps for itself.
+pub fn is_internal(topic: &str) -> bool {
+    topic == OFFSETS_TOPIC
+}

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -18,7 +18,7 @@ use super::reply::ProduceReply;
 use super::request::{Outcome, Produced, Refusal};
 use super::{PartitionAnswers, Shared, refuse_failed, send};
 use crate::log::AppendError;
-use crate::runtime::{Instant, now, sleep_until, unix_millis, yield_now};
+use crate::runtime::{Alarm, Instant, now, unix_millis, yield_now};
 
 /// Bytes appended before the task lets the others of its core run.
 const BYTES_PER_TURN: usize = 1 << 20;
@@ -148,7 +148,7 @@ fn refuse(shared: &Shared, reply: ProduceReply, refusal: Refusal) {
 /// the partition is closing and nobody waits for an append any more.
 async fn answer(shared: &Shared) {
     let mut answers = PartitionAnswers::default();
-    let mut timer = Timer::default();
+    let mut alarm = Alarm::default();
     // A failed log gets no further; asking it for changes would return at once for ever.
     let mut failed = false;
     loop {
@@ -158,7 +158,7 @@ async fn answer(shared: &Shared) {
                 if !failed && changed.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Event::LogChanged);
                 }
-                if timer
+                if alarm
                     .poll_until(context, shared.earliest_deadline())
                     .is_ready()
                 {
@@ -190,34 +190,6 @@ enum Event {
     LogChanged,
     DeadlineReached,
     Closed,
-}
-
-/// A timer that is set only when a deadline comes before the one it is set to: a stream of
-/// requests, each with a later deadline than the one before, sets it once per time-out.
-#[derive(Default)]
-struct Timer {
-    set_to: Option<Instant>,
-    sleep: Option<Pin<Box<dyn Future<Output = ()>>>>,
-}
-
-impl Timer {
-    fn poll_until(&mut self, context: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        if let Some(deadline) = deadline
-            && self.set_to.is_none_or(|set_to| deadline < set_to)
-        {
-            self.set_to = Some(deadline);
-            self.sleep = Some(Box::pin(sleep_until(deadline)));
-        }
-        let Some(sleep) = &mut self.sleep else {
-            return Poll::Pending;
-        };
-        if sleep.as_mut().poll(context).is_pending() {
-            return Poll::Pending;
-        }
-        self.set_to = None;
-        self.sleep = None;
-        Poll::Ready(())
-    }
 }
 
 impl Shared {

@@ -40,4 +40,6 @@ pub use sync::{
     Closed, Event, Notified, Notify, Permit, Semaphore, ShutdownSignal, WaitFor, oneshot, queue,
 };
 pub use task::{Task, spawn, yield_now};
-pub use time::{Elapsed, Instant, now, random_u64, sleep, sleep_until, timeout, unix_millis};
+pub use time::{
+    Alarm, Elapsed, Instant, now, random_u64, sleep, sleep_until, timeout, unix_millis,
+};

@@ -2,9 +2,9 @@
 
 use std::future::{Future, poll_fn};
 use std::ops::{Add, AddAssign, Sub};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::OnceLock;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::backend::{self, Backend};
@@ -122,6 +122,35 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
         timer.as_mut().poll(context).map(|()| Err(Elapsed))
     })
     .await
+}
+
+/// A timer that is set only when a deadline comes before the one it is set to: a stream of
+/// requests, each with a later deadline than the one before, sets it once per time-out.
+#[derive(Default)]
+pub struct Alarm {
+    set_to: Option<Instant>,
+    sleep: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Alarm {
+    /// Ready at `deadline`, or at an earlier one that it was set to before.
+    pub fn poll_until(&mut self, context: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        if let Some(deadline) = deadline
+            && self.set_to.is_none_or(|set_to| deadline < set_to)
+        {
+            self.set_to = Some(deadline);
+            self.sleep = Some(Box::pin(sleep_until(deadline)));
+        }
+        let Some(sleep) = &mut self.sleep else {
+            return Poll::Pending;
+        };
+        if sleep.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.set_to = None;
+        self.sleep = None;
+        Poll::Ready(())
+    }
 }
 
 /// Random bits; drawn from the seed in the simulator. Not for secrets.

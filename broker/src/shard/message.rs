@@ -7,11 +7,12 @@ use corelog_protocol::ShardId;
 
 use super::connection_limit::ConnectionPermit;
 use crate::controller::{self, ControllerError};
+use crate::group::{self, GroupId};
 use crate::log::TopicPartition;
 use crate::metrics::ShardSnapshot;
 use crate::partition::{
     DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, FetchCommand, Fetched,
-    ListOffsetsCommand, ListOffsetsOutcome, Outcome, ProduceCommand, ProduceOutcome,
+    ListOffsetsCommand, ListOffsetsOutcome, Outcome, ProduceCommand, ProduceOutcome, Refusal,
 };
 use crate::runtime::{AcceptedSocket, remote};
 
@@ -35,6 +36,16 @@ pub enum ShardMessage {
     DeleteRecords {
         command: DeleteRecordsCommand,
         reply: remote::ReplySender<DeleteRecordsOutcome>,
+    },
+    /// A command for a group that the receiver coordinates.
+    Group {
+        partition: TopicPartition,
+        group_id: GroupId,
+        command: group::coordinator::Command,
+        reply: remote::ReplySender<Result<group::coordinator::Answer, Refusal>>,
+    },
+    ListGroups {
+        reply: remote::ReplySender<Result<Vec<group::coordinator::ListedGroup>, Refusal>>,
     },
     Describe {
         topic_partition: TopicPartition,

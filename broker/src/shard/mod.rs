@@ -14,6 +14,8 @@
 
 mod compaction;
 mod connection_limit;
+mod coordinator;
+mod groups;
 mod hand_offs;
 mod housekeeping;
 mod lane;
@@ -31,6 +33,8 @@ mod snapshot;
 mod state;
 
 pub use connection_limit::{ConnectionLimit, ConnectionPermit};
+pub(crate) use groups::OffsetsTopicOptions;
+pub use groups::{CoordinatorPlace, GroupOutcome};
 pub use message::{HandedOff, ShardMessage, StopPhase, StopReport};
 pub use pending_produce::{Crowded, PendingProduce};
 pub use router::Router;

@@ -206,7 +206,7 @@ impl Router {
         self.shard.hand_offs.next().await
     }
 
-    fn forward<T: Send + 'static>(
+    pub(super) fn forward<T: Send + 'static>(
         &self,
         lane: &Rc<Lane>,
         request: impl FnOnce(crate::runtime::remote::ReplySender<T>) -> ShardMessage,
@@ -215,7 +215,7 @@ impl Router {
         lane.send(request)
     }
 
-    fn hint(&self, owner: ShardId) -> RouteHint {
+    pub(super) fn hint(&self, owner: ShardId) -> RouteHint {
         RouteHint {
             broker: self.shard.broker_id,
             shard: owner,

@@ -64,6 +64,22 @@ pub(super) async fn serve(shard: Rc<ShardState>, stops: queue::Sender<StopReques
                 })
                 .detach();
             }
+            ShardMessage::Group {
+                partition,
+                group_id,
+                command,
+                reply,
+            } => {
+                let shard = Rc::clone(&shard);
+                spawn(async move {
+                    let _ = reply.send(shard.coordinate(partition, group_id, command).await);
+                })
+                .detach();
+            }
+            ShardMessage::ListGroups { reply } => {
+                let shard = Rc::clone(&shard);
+                spawn(async move { drop(reply.send(shard.list_groups().await)) }).detach();
+            }
             ShardMessage::Describe {
                 topic_partition,
                 reply,

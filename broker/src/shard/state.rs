@@ -10,6 +10,7 @@ use std::time::Duration;
 use corelog_protocol::{BrokerId, ErrorCode, ShardId};
 use futures_util::{StreamExt, stream};
 
+use super::groups::{Groups, OffsetsTopicOptions};
 use super::hand_offs::HandOffs;
 use super::housekeeping::keep_house;
 use super::lane::Lane;
@@ -18,6 +19,7 @@ use super::ownership::{OwnedPartition, Owner};
 use super::partitions::{Partitions, Slot};
 use crate::config::TopicConfig;
 use crate::controller::{self, ControllerError, ControllerHandle};
+use crate::group::coordinator::CoordinatorConfig;
 use crate::log::{LogConfig, LogError, PartitionStart, Recovered, ShardLog, TopicPartition};
 use crate::metadata::MetadataImage;
 use crate::metrics::ShardMetrics;
@@ -41,6 +43,7 @@ pub(crate) struct ShardState {
     request_lanes: Vec<Rc<Lane>>,
     fetch_lanes: Vec<Rc<Lane>>,
     pub(super) partitions: Partitions,
+    pub(super) groups: Groups,
     image: RefCell<Arc<MetadataImage>>,
     pub(super) log: ShardLog,
     pub(super) pool: BufferPool,
@@ -69,6 +72,8 @@ pub(crate) struct ShardParts {
     pub(crate) mailbox_commands: usize,
     /// `shard.mesh.messages`
     pub(crate) mesh_messages: usize,
+    pub(crate) coordinators: CoordinatorConfig,
+    pub(crate) offsets_topic: OffsetsTopicOptions,
 }
 
 impl ShardState {
@@ -87,6 +92,7 @@ impl ShardState {
             fetch_lanes: lanes(parts.mesh_messages * FETCHES_PER_REQUEST),
             mesh,
             partitions: Partitions::default(),
+            groups: Groups::new(parts.coordinators, parts.offsets_topic),
             image: RefCell::new(Arc::new(MetadataImage::empty(parts.topic_defaults))),
             log: parts.log,
             pool: parts.pool,
@@ -145,7 +151,7 @@ impl ShardState {
     }
 
     /// Follows the metadata, image by image; ends with the controller.
-    pub(super) async fn follow(&self, mut images: Subscriber<MetadataImage>) {
+    pub(super) async fn follow(self: &Rc<Self>, mut images: Subscriber<MetadataImage>) {
         while let Ok(image) = images.changed().await {
             let offset = image.offset;
             self.apply(image, None).await;
@@ -164,7 +170,11 @@ impl ShardState {
     /// Requests see `new` when this returns. One call at a time.
     ///
     /// `recovered` holds what the start found of partitions that are older than this run.
-    pub(super) async fn apply(&self, new: Arc<MetadataImage>, recovered: Option<&Recovered>) {
+    pub(super) async fn apply(
+        self: &Rc<Self>,
+        new: Arc<MetadataImage>,
+        recovered: Option<&Recovered>,
+    ) {
         let owner = Owner {
             broker: self.broker_id,
             shard: self.id,
@@ -209,7 +219,9 @@ impl ShardState {
             })
             .await;
         self.metrics.partitions.set(self.partitions.len() as u64);
-        self.image.replace(new);
+        let old = self.image.replace(Arc::clone(&new));
+        self.forget_offsets(&old, &new).await;
+        self.start_coordinators();
     }
 
     /// What an operator does about a partition that is not what it must be.
@@ -247,6 +259,7 @@ impl ShardState {
         let Some(slot) = self.partitions.remove(id) else {
             return;
         };
+        self.groups.end(id).await;
         let deleted = match slot {
             Slot::Open(partition) => {
                 partition.forget_deleted();
@@ -282,6 +295,7 @@ impl ShardState {
         if let Some(housekeeping) = housekeeping {
             housekeeping.await;
         }
+        self.groups.close().await;
         stream::iter(self.partitions.open())
             .for_each_concurrent(None, |partition| async move { partition.close().await })
             .await;

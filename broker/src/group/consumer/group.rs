@@ -1,5 +1,6 @@
 //! The group: its state, and how a decision becomes records.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::canary::{Canary, is_planted};
@@ -49,6 +50,15 @@ impl ConsumerGroup {
     /// True when nothing of the group is left in the log.
     pub fn is_gone(&self) -> bool {
         self.state == State::default()
+    }
+
+    /// The topics that members read, by name or by a pattern: their offsets are in use.
+    pub fn subscribed_topics(&self) -> BTreeSet<String> {
+        let members = self.state.members.values();
+        members
+            .flat_map(|member| self.state.subscribed_names(&member.metadata))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// True while a member reads the topic, so that its offsets may not be deleted.

@@ -47,6 +47,20 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// True if it takes something away.
+    pub const fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Group(value) => value.is_none(),
+            Self::Member { value, .. } => value.is_none(),
+            Self::Target(value) => value.is_none(),
+            Self::TargetOfMember { value, .. } => value.is_none(),
+            Self::CurrentOfMember { value, .. } => value.is_none(),
+            Self::Pattern { value, .. } => value.is_none(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupMetadata {
     pub epoch: i32,

@@ -55,6 +55,12 @@ pub enum ReadProblem {
     /// The text is not UTF-8.
     #[error("is not UTF-8")]
     NotUtf8,
+    /// The text is longer than Kafka's are in either encoding.
+    #[error("has {length} bytes, a text has at most 32767")]
+    TooLong {
+        /// The length found.
+        length: usize,
+    },
     /// A varint has more than 32 bits.
     #[error("varint has more than 32 bits")]
     VarintTooLong,
@@ -231,6 +237,13 @@ impl<'a> Reader<'a> {
         let Some(length) = self.length(field, |r, f| r.int16(f).map(i32::from))? else {
             return Ok(None);
         };
+        if length > i16::MAX as usize {
+            return Err(Self::error_at(
+                position,
+                field,
+                ReadProblem::TooLong { length },
+            ));
+        }
         match str::from_utf8(self.take(field, length)?) {
             Ok(text) => Ok(Some(text.to_owned())),
             Err(_) => Err(Self::error_at(position, field, ReadProblem::NotUtf8)),

@@ -57,6 +57,27 @@ fn both_encodings_return_what_was_written() {
 }
 
 #[test]
+fn a_text_is_no_longer_than_the_plain_encoding_can_say() {
+    // A compact length is the text's and one more, 7 bits a byte.
+    let text = |length: usize| {
+        let mut bytes = Vec::new();
+        let mut rest = length + 1;
+        while rest >= 0x80 {
+            bytes.push((rest as u8) | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes.resize(bytes.len() + length, b'a');
+        bytes
+    };
+    assert_eq!(flexible(&text(32_767)).string("s").unwrap().len(), 32_767);
+    assert_eq!(
+        problem(flexible(&text(32_768)).string("s")),
+        ReadProblem::TooLong { length: 32_768 }
+    );
+}
+
+#[test]
 fn an_error_names_the_field_and_its_place() {
     let mut reader = Reader::new(&[0, 1, 0, 5, b'a']);
     reader.int16("first").unwrap();

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use corelog_protocol::{BrokerId, LeaderEpoch, PartitionIndex, ShardId, TopicId};
 
-use crate::config::TopicConfig;
+use crate::config::{BrokerConfig, TopicConfig};
+use crate::group::coordinator::CoordinatorConfig;
 use crate::listener::native::{NativeListener, NativeOptions};
 use crate::log::{JournalOptions, KnownTopics, LogOptions, ShardLog, TopicPartition, recover};
 use crate::metadata::{MetadataImage, MetadataRecord, PartitionImage};
 use crate::metrics::ShardMetrics;
 use crate::runtime::{BufferPool, Listener, Mesh, Storage, sleep, spawn, timeout};
-use crate::shard::{Shard, ShardParts};
+use crate::shard::{OffsetsTopicOptions, Shard, ShardParts};
 
 pub(super) const TOPIC: TopicId = TopicId::from_bytes([7; 16]);
 pub(super) const PARTITIONS: i32 = 3;
@@ -62,6 +63,8 @@ impl Broker {
             topic_defaults: Arc::new(TopicConfig::default()),
             mailbox_commands: 4,
             mesh_messages: 16,
+            coordinators: CoordinatorConfig::default(),
+            offsets_topic: OffsetsTopicOptions::from(&BrokerConfig::default()),
         });
         shard.open_partitions(Arc::new(image()), &recovered).await;
         let listener = NativeListener::start(shard.router(), native_options());

@@ -1,0 +1,141 @@
+//! What a coordinator can be asked about a group, and its answers. Both dialects translate into this.
+
+use std::fmt;
+
+use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex};
+
+use super::CoordinatorError;
+use super::offsets::Committed;
+use crate::group::consumer::{Heartbeat, HeartbeatReply, Topics};
+use crate::group::{GroupId, MemberId, classic, consumer};
+use crate::runtime::Instant;
+
+/// What a decision is made of beside the command.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    pub now: Instant,
+    /// For records: milliseconds since 1970.
+    pub unix_millis: i64,
+    pub topics: &'a Topics,
+}
+
+/// Something asked of one group. Topics and partitions named here exist, or did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// KIP-848's one call.
+    Heartbeat(Heartbeat),
+    CommitOffsets {
+        by: Claim,
+        commits: Vec<Commit>,
+    },
+    FetchOffsets {
+        by: Claim,
+        /// `None`: every offset of the group.
+        topics: Option<Vec<(String, Vec<PartitionIndex>)>>,
+    },
+    DeleteOffsets {
+        partitions: Vec<(String, PartitionIndex)>,
+    },
+    Describe,
+    /// Deletes a group without members, and its offsets.
+    Delete,
+}
+
+/// Who says that it acts for a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// `None`: nobody's member; an administrator, or a consumer with partitions of its own choice.
+    pub member_id: Option<MemberId>,
+    pub instance_id: Option<String>,
+    /// A member's epoch, or the generation of a classic group.
+    pub epoch: Option<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    pub topic: String,
+    pub partition: PartitionIndex,
+    /// Of the next record to process.
+    pub offset: Offset,
+    /// Of the last record processed.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// Whatever the committer wants to remember.
+    pub metadata: String,
+}
+
+/// The answer to a [`Command`], of the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Heartbeat(HeartbeatReply),
+    OffsetsCommitted,
+    Offsets(Vec<CommittedTopic>),
+    /// In the command's order.
+    OffsetsDeleted(Vec<DeletedOffset>),
+    Described(Description),
+    Deleted,
+}
+
+/// The committed offsets of one topic's partitions; `None` where none was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommittedTopic {
+    pub topic: String,
+    pub partitions: Vec<(PartitionIndex, Option<Committed>)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeletedOffset {
+    pub topic: String,
+    pub partition: PartitionIndex,
+    pub result: Result<(), CoordinatorError>,
+}
+
+/// A group as administrators see it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Description {
+    Consumer(consumer::GroupDescription),
+    Classic(classic::GroupDescription),
+    /// Nobody ever joined; there are only offsets.
+    OffsetsOnly,
+}
+
+/// Which protocol the members of a group speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupKind {
+    Consumer,
+    /// Also the kind of groups that only have offsets, as in Kafka.
+    Classic,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedGroup {
+    pub group_id: GroupId,
+    pub kind: GroupKind,
+    pub state: GroupState,
+}
+
+/// The states of groups of both kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    Consumer(consumer::GroupState),
+    Classic(classic::GroupState),
+}
+
+impl Command {
+    /// True where the group need not exist.
+    pub(super) fn begins_a_group(&self) -> bool {
+        match self {
+            Self::Heartbeat(heartbeat) => heartbeat.epoch == consumer::HeartbeatEpoch::Join,
+            Self::CommitOffsets { by, .. } => by.epoch.is_none(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for GroupState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Consumer(state) => state.fmt(f),
+            Self::Classic(state) => state.fmt(f),
+        }
+    }
+}

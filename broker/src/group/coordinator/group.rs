@@ -1,0 +1,381 @@
+//! One group: its members' machine, if anybody ever joined, and its offsets.
+
+use std::sync::Arc;
+
+use corelog_protocol::PartitionIndex;
+use corelog_protocol::kafka::{ConsumerSubscription, GroupRecord};
+
+use super::command::{
+    Answer, Claim, Command, DeletedOffset, Description, GroupKind, GroupState, Moment,
+};
+use super::offsets::Offsets;
+use super::records::{self, Loaded};
+use super::{CoordinatorConfig, CoordinatorError};
+use crate::group::classic::{self, ClassicGroup, CommitClaim};
+use crate::group::consumer::{ConsumerGroup, GroupError, Heartbeat, HeartbeatEpoch};
+use crate::group::{GroupId, MemberId};
+use crate::runtime::Instant;
+
+/// The epoch of those who are nobody's member.
+const NO_EPOCH: i32 = -1;
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) members: Members,
+    pub(super) offsets: Offsets,
+    /// When the coordinator looks at the group, as it stands in its list.
+    alarm: Option<Instant>,
+}
+
+/// Who speaks for the members.
+#[derive(Debug)]
+pub(super) enum Members {
+    /// Nobody ever joined.
+    None,
+    Consumer(Box<ConsumerGroup>),
+    Classic(Box<ClassicGroup>),
+}
+
+impl Group {
+    pub(super) fn new() -> Self {
+        Self {
+            members: Members::None,
+            offsets: Offsets::default(),
+            alarm: None,
+        }
+    }
+
+    /// The group with a record of it that was read from the log.
+    pub(super) fn load(
+        mut self,
+        group_id: &GroupId,
+        record: &GroupRecord,
+        config: &CoordinatorConfig,
+    ) -> Self {
+        match records::loaded(group_id, record) {
+            Loaded::Offset {
+                topic,
+                partition,
+                value,
+            } => self.offsets.apply(topic, partition, value),
+            Loaded::Classic(record) => match (&mut self.members, &record.metadata) {
+                (Members::Classic(_), None) => self.members = Members::None,
+                (Members::Classic(group), Some(_)) => group.apply(&record),
+                // The end of a classic group that has become a consumer group since.
+                (Members::None | Members::Consumer(_), None) => {}
+                (Members::None | Members::Consumer(_), Some(_)) => {
+                    let mut group = ClassicGroup::new(group_id.clone(), config.classic.clone());
+                    group.apply(&record);
+                    self.members = Members::Classic(Box::new(group));
+                }
+            },
+            Loaded::Consumer(record) => {
+                if let Members::Consumer(group) = &mut self.members {
+                    group.apply(&record);
+                    if group.is_gone() {
+                        self.members = Members::None;
+                    }
+                } else if !record.change.is_tombstone() {
+                    let mut group =
+                        ConsumerGroup::new(group_id.clone(), Arc::clone(&config.consumer));
+                    group.apply(&record);
+                    self.members = Members::Consumer(Box::new(group));
+                }
+            }
+        }
+        self
+    }
+
+    /// Every record has been read.
+    pub(super) fn loaded(&mut self, now: Instant) {
+        match &mut self.members {
+            Members::None => {}
+            Members::Consumer(group) => group.loaded(now),
+            Members::Classic(group) => group.start(now),
+        }
+    }
+
+    /// Nothing of the group is left.
+    pub(super) fn is_gone(&self) -> bool {
+        let nobody = match &self.members {
+            Members::None => true,
+            Members::Consumer(group) => group.is_gone(),
+            Members::Classic(group) => group.is_forgettable(),
+        };
+        nobody && self.offsets.is_empty()
+    }
+
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        self.alarm
+    }
+
+    pub(super) fn take_alarm(&mut self) -> Option<Instant> {
+        self.alarm.take()
+    }
+
+    /// When the group is to be looked at, where that is earlier than the alarm set; sets it.
+    pub(super) fn next_alarm(&mut self) -> Option<Instant> {
+        let next = match &self.members {
+            Members::None => None,
+            Members::Consumer(group) => group.next_deadline(),
+            Members::Classic(group) => group.next_deadline(),
+        };
+        let next = next?;
+        if self.alarm.is_some_and(|alarm| alarm <= next) {
+            return None;
+        }
+        self.alarm = Some(next);
+        Some(next)
+    }
+
+    pub(super) fn tick(&mut self, moment: &Moment<'_>, records: &mut Vec<GroupRecord>) {
+        match &mut self.members {
+            Members::None => {}
+            Members::Consumer(group) => {
+                let fenced = group.tick(moment.now);
+                records.extend(fenced.iter().map(records::of_consumer));
+            }
+            Members::Classic(group) => {
+                let outcome = group.tick(classic::Moment {
+                    now: moment.now,
+                    unix_millis: moment.unix_millis,
+                });
+                records.extend(outcome.records.iter().map(records::of_classic));
+            }
+        }
+    }
+
+    pub(super) fn handle(
+        &mut self,
+        group_id: &GroupId,
+        command: Command,
+        moment: &Moment<'_>,
+        config: &CoordinatorConfig,
+        records: &mut Vec<GroupRecord>,
+    ) -> Result<Answer, CoordinatorError> {
+        match command {
+            Command::Heartbeat(heartbeat) => {
+                self.heartbeat(group_id, &heartbeat, moment, config, records)
+            }
+            Command::CommitOffsets { by, commits } => {
+                self.check_commit(&by, moment.now)?;
+                for commit in commits {
+                    let offsets = &mut self.offsets;
+                    offsets.commit(group_id, commit, moment.unix_millis, records);
+                }
+                Ok(Answer::OffsetsCommitted)
+            }
+            Command::FetchOffsets { by, topics } => {
+                self.check_fetch(&by)?;
+                Ok(Answer::Offsets(self.offsets.fetch(topics)))
+            }
+            Command::DeleteOffsets { partitions } => Ok(Answer::OffsetsDeleted(
+                self.delete_offsets(group_id, partitions, records),
+            )),
+            Command::Describe => Ok(Answer::Described(self.describe())),
+            Command::Delete => {
+                self.delete(group_id, records)?;
+                Ok(Answer::Deleted)
+            }
+        }
+    }
+
+    /// The answer about a group that does not exist, to a command that does not begin one.
+    pub(super) fn answer_unknown(
+        group_id: &GroupId,
+        command: Command,
+    ) -> Result<Answer, CoordinatorError> {
+        match command {
+            // Whoever looks at what was committed finds nothing.
+            Command::FetchOffsets { by, topics } if by.epoch.is_none() => {
+                Ok(Answer::Offsets(Offsets::default().fetch(topics)))
+            }
+            Command::Heartbeat(Heartbeat { member_id, .. })
+            | Command::CommitOffsets {
+                by:
+                    Claim {
+                        member_id: Some(member_id),
+                        ..
+                    },
+                ..
+            }
+            | Command::FetchOffsets {
+                by:
+                    Claim {
+                        member_id: Some(member_id),
+                        ..
+                    },
+                ..
+            } => Err(unknown_member(group_id, &member_id)),
+            _ => Err(CoordinatorError::NotFound(group_id.clone())),
+        }
+    }
+
+    fn heartbeat(
+        &mut self,
+        group_id: &GroupId,
+        heartbeat: &Heartbeat,
+        moment: &Moment<'_>,
+        config: &CoordinatorConfig,
+        records: &mut Vec<GroupRecord>,
+    ) -> Result<Answer, CoordinatorError> {
+        if let Members::Classic(group) = &mut self.members {
+            if heartbeat.epoch != HeartbeatEpoch::Join {
+                return Err(unknown_member(group_id, &heartbeat.member_id));
+            }
+            if group.state() != classic::GroupState::Empty {
+                return Err(CoordinatorError::IsClassic(group_id.clone()));
+            }
+            // The last member of the classic protocol has gone.
+            let ended = group.remove()?;
+            records.extend(ended.records.iter().map(records::of_classic));
+            self.members = Members::None;
+        }
+        if matches!(self.members, Members::None) {
+            let group = ConsumerGroup::new(group_id.clone(), Arc::clone(&config.consumer));
+            self.members = Members::Consumer(Box::new(group));
+        }
+        let Members::Consumer(group) = &mut self.members else {
+            unreachable!("the group became a consumer group");
+        };
+        let outcome = group.heartbeat(heartbeat, moment.now, moment.unix_millis, moment.topics);
+        if group.is_gone() {
+            self.members = Members::None;
+        }
+        let outcome = outcome?;
+        records.extend(outcome.records.iter().map(records::of_consumer));
+        Ok(Answer::Heartbeat(outcome.reply))
+    }
+
+    fn check_commit(&mut self, by: &Claim, now: Instant) -> Result<(), CoordinatorError> {
+        match &mut self.members {
+            Members::None => match by.epoch {
+                None => Ok(()),
+                Some(_) => Err(GroupError::InvalidRequest {
+                    what: "a commit names a member, and the group has none".to_owned(),
+                }
+                .into()),
+            },
+            Members::Consumer(group) => {
+                let nobody = MemberId::new("");
+                let member_id = by.member_id.as_ref().unwrap_or(&nobody);
+                Ok(group.check_commit(member_id, by.epoch.unwrap_or(NO_EPOCH))?)
+            }
+            Members::Classic(group) => {
+                let claim = CommitClaim {
+                    member_id: by.member_id.clone(),
+                    instance_id: by.instance_id.clone(),
+                    generation: by.epoch,
+                    is_transactional: false,
+                };
+                Ok(group.check_commit(now, &claim)?)
+            }
+        }
+    }
+
+    fn check_fetch(&self, by: &Claim) -> Result<(), CoordinatorError> {
+        match &self.members {
+            Members::Consumer(group) => {
+                let epoch = by.epoch.unwrap_or(NO_EPOCH);
+                Ok(group.check_fetch(by.member_id.as_ref(), epoch)?)
+            }
+            Members::None | Members::Classic(_) => Ok(()),
+        }
+    }
+
+    fn delete_offsets(
+        &mut self,
+        group_id: &GroupId,
+        partitions: Vec<(String, PartitionIndex)>,
+        records: &mut Vec<GroupRecord>,
+    ) -> Vec<DeletedOffset> {
+        let deleted = partitions.into_iter().map(|(topic, partition)| {
+            let result = if self.reads(&topic) {
+                Err(CoordinatorError::Subscribed {
+                    topic: topic.clone(),
+                })
+            } else {
+                self.offsets.delete(group_id, &topic, partition, records);
+                Ok(())
+            };
+            DeletedOffset {
+                topic,
+                partition,
+                result,
+            }
+        });
+        deleted.collect()
+    }
+
+    /// A member reads the topic, or may: what classic members of other kinds do, nobody knows.
+    pub(super) fn reads(&self, topic: &str) -> bool {
+        match &self.members {
+            Members::None => false,
+            Members::Consumer(group) => group.is_subscribed_to(topic),
+            Members::Classic(group) => match group.subscribed_topics(subscription) {
+                Some(topics) => topics.contains(topic),
+                None => !matches!(
+                    group.state(),
+                    classic::GroupState::Empty | classic::GroupState::Dead
+                ),
+            },
+        }
+    }
+
+    fn describe(&self) -> Description {
+        match &self.members {
+            Members::None => Description::OffsetsOnly,
+            Members::Consumer(group) => Description::Consumer(group.describe()),
+            Members::Classic(group) => Description::Classic(group.describe()),
+        }
+    }
+
+    pub(super) fn kind_and_state(&self) -> (GroupKind, GroupState) {
+        match &self.members {
+            Members::None => (
+                GroupKind::Classic,
+                GroupState::Classic(classic::GroupState::Empty),
+            ),
+            Members::Consumer(group) => (
+                GroupKind::Consumer,
+                GroupState::Consumer(group.group_state()),
+            ),
+            Members::Classic(group) => (GroupKind::Classic, GroupState::Classic(group.state())),
+        }
+    }
+
+    /// Ends a group without members, and deletes its offsets.
+    pub(super) fn delete(
+        &mut self,
+        group_id: &GroupId,
+        records: &mut Vec<GroupRecord>,
+    ) -> Result<(), CoordinatorError> {
+        match &mut self.members {
+            Members::None => {}
+            Members::Consumer(group) => {
+                let ended = group.delete()?;
+                records.extend(ended.iter().map(records::of_consumer));
+            }
+            Members::Classic(group) => {
+                let ended = group.remove()?;
+                records.extend(ended.records.iter().map(records::of_classic));
+            }
+        }
+        self.members = Members::None;
+        self.offsets.delete_where(group_id, |_, _| true, records);
+        Ok(())
+    }
+}
+
+fn unknown_member(group_id: &GroupId, member_id: &MemberId) -> CoordinatorError {
+    CoordinatorError::Consumer(GroupError::UnknownMember {
+        group_id: group_id.clone(),
+        member_id: member_id.clone(),
+    })
+}
+
+/// The topics in what a classic consumer says about itself.
+pub(super) fn subscription(metadata: &[u8]) -> Option<Vec<String>> {
+    let subscription = ConsumerSubscription::decode(metadata).ok()?;
+    Some(subscription.topics)
+}

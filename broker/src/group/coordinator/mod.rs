@@ -1,0 +1,222 @@
+//! The groups of one partition of `__consumer_offsets`: their members, their committed offsets.
+//!
+//! A [`Coordinator`] takes a command for a group and answers with a [`Decision`]: records for the
+//! partition, and a result that may leave once those records, and all that were decided before them,
+//! are durable. It hands members' matters to the group's own machine, of the consumer or of the classic
+//! protocol, and keeps the offsets itself. Reads wait like writes: what they show may rest on a decision
+//! that is not durable yet.
+//!
+//! After a failed append the coordinator is thrown away and built again from the partition, by
+//! [`Coordinator::apply`] for each record and [`Coordinator::loaded`] at the end.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `command` | what can be asked, and the answers |
+//! | `group` | one group: who speaks for its members |
+//! | `offsets` | the offsets that one group has committed |
+//! | `expiry` | which of them expire |
+//! | `records` | between the machines' records and Kafka's |
+
+mod command;
+mod config;
+mod error;
+mod expiry;
+mod group;
+mod offsets;
+mod records;
+#[cfg(test)]
+mod tests;
+
+pub use command::{
+    Answer, Claim, Command, Commit, CommittedTopic, DeletedOffset, Description, GroupKind,
+    ListedGroup, Moment,
+};
+pub use config::CoordinatorConfig;
+pub use error::CoordinatorError;
+pub use offsets::Committed;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use corelog_protocol::kafka::GroupRecord;
+
+use crate::group::GroupId;
+use crate::runtime::Instant;
+use group::Group;
+
+/// What is to be appended, and the answer once it is durable. The records are in effect already.
+#[derive(Debug)]
+pub struct Decision {
+    pub records: Vec<GroupRecord>,
+    pub result: Result<Answer, CoordinatorError>,
+}
+
+/// The groups of one partition of `__consumer_offsets`. See the module's head.
+#[derive(Debug)]
+pub struct Coordinator {
+    config: CoordinatorConfig,
+    /// In order, so that a seed replays exactly.
+    groups: BTreeMap<GroupId, Group>,
+    /// When which group is to be looked at, in order. No later than the group's own deadline.
+    alarms: BTreeSet<(Instant, GroupId)>,
+    /// When offsets are next looked through for those that expired.
+    next_expiry: Option<Instant>,
+}
+
+impl Coordinator {
+    /// A coordinator of no group, or about to be rebuilt by [`Coordinator::apply`].
+    pub fn new(config: CoordinatorConfig) -> Self {
+        Self {
+            config,
+            groups: BTreeMap::new(),
+            alarms: BTreeSet::new(),
+            next_expiry: None,
+        }
+    }
+
+    /// Puts a record that was read from the partition into effect.
+    pub fn apply(&mut self, record: &GroupRecord) {
+        let Some(group_id) = records::group_of(record) else {
+            return;
+        };
+        let group = match self.groups.remove(&group_id) {
+            Some(group) => group,
+            None => Group::new(),
+        };
+        let group = group.load(&group_id, record, &self.config);
+        self.groups.insert(group_id, group);
+    }
+
+    /// Every record has been read: the groups' waits begin.
+    pub fn loaded(&mut self, now: Instant) {
+        self.groups.retain(|_, group| !group.is_gone());
+        let mut alarms = Vec::new();
+        for (group_id, group) in &mut self.groups {
+            group.loaded(now);
+            alarms.extend(group.next_alarm().map(|at| (at, group_id.clone())));
+        }
+        self.alarms.extend(alarms);
+        self.next_expiry = Some(now + self.config.offsets_retention_check_interval);
+    }
+
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Decides about one command.
+    pub fn handle(
+        &mut self,
+        group_id: &GroupId,
+        command: Command,
+        moment: &Moment<'_>,
+    ) -> Decision {
+        let mut records = Vec::new();
+        let result = self.decide(group_id, command, moment, &mut records);
+        self.settle(group_id);
+        Decision { records, result }
+    }
+
+    fn decide(
+        &mut self,
+        group_id: &GroupId,
+        command: Command,
+        moment: &Moment<'_>,
+        records: &mut Vec<GroupRecord>,
+    ) -> Result<Answer, CoordinatorError> {
+        let is_known = self.groups.contains_key(group_id);
+        if !is_known && command.begins_a_group() && self.groups.len() >= self.config.groups_max {
+            return Err(CoordinatorError::TooManyGroups {
+                max: self.config.groups_max,
+            });
+        }
+        if !is_known && !command.begins_a_group() {
+            return Group::answer_unknown(group_id, command);
+        }
+        let group = self
+            .groups
+            .entry(group_id.clone())
+            .or_insert_with(Group::new);
+        group.handle(group_id, command, moment, &self.config, records)
+    }
+
+    /// After a decision: forgets a group of which nothing is left, and minds when the group is next to
+    /// be looked at.
+    fn settle(&mut self, group_id: &GroupId) {
+        let Some(group) = self.groups.get_mut(group_id) else {
+            return;
+        };
+        if group.is_gone() {
+            if let Some(alarm) = group.take_alarm() {
+                self.alarms.remove(&(alarm, group_id.clone()));
+            }
+            self.groups.remove(group_id);
+            return;
+        }
+        let before = group.alarm();
+        let Some(at) = group.next_alarm() else {
+            return;
+        };
+        if let Some(before) = before {
+            self.alarms.remove(&(before, group_id.clone()));
+        }
+        self.alarms.insert((at, group_id.clone()));
+    }
+
+    /// When [`Coordinator::tick`] has something to do, unless a command comes before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        [alarm, self.next_expiry].into_iter().flatten().min()
+    }
+
+    /// Does what time asks for: fences members that fell silent, drops offsets that expired. Nobody
+    /// waits for the records.
+    pub fn tick(&mut self, moment: &Moment<'_>) -> Vec<GroupRecord> {
+        let mut records = Vec::new();
+        while let Some((at, _)) = self.alarms.first()
+            && *at <= moment.now
+            && let Some((_, group_id)) = self.alarms.pop_first()
+        {
+            if let Some(group) = self.groups.get_mut(&group_id) {
+                group.take_alarm();
+                group.tick(moment, &mut records);
+            }
+            self.settle(&group_id);
+        }
+        if self.next_expiry.is_some_and(|at| at <= moment.now) {
+            self.next_expiry = Some(moment.now + self.config.offsets_retention_check_interval);
+            let groups: Vec<GroupId> = self.groups.keys().cloned().collect();
+            for group_id in groups {
+                if let Some(group) = self.groups.get_mut(&group_id) {
+                    group.expire(&group_id, moment, &self.config, &mut records);
+                }
+                self.settle(&group_id);
+            }
+        }
+        records
+    }
+
+    /// Drops the offsets of topics that were deleted: a topic of the same name is another one.
+    pub fn forget_topics(&mut self, is_gone: impl Fn(&str) -> bool) -> Vec<GroupRecord> {
+        let mut records = Vec::new();
+        let groups: Vec<GroupId> = self.groups.keys().cloned().collect();
+        for group_id in groups {
+            if let Some(group) = self.groups.get_mut(&group_id) {
+                group.forget_topics(&group_id, &is_gone, &mut records);
+            }
+            self.settle(&group_id);
+        }
+        records
+    }
+
+    /// Every group, in order of its name.
+    pub fn list(&self) -> Vec<ListedGroup> {
+        let listed = self.groups.iter().map(|(group_id, group)| {
+            let (kind, state) = group.kind_and_state();
+            ListedGroup {
+                group_id: group_id.clone(),
+                kind,
+                state,
+            }
+        });
+        listed.collect()
+    }
+}

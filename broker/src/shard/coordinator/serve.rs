@@ -1,0 +1,356 @@
+//! Commands in, batches and answers out.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use corelog_protocol::kafka::GroupRecord;
+use corelog_protocol::{Acks, ErrorCode};
+use futures_util::future::{Either, select};
+
+use super::batch::Batch;
+use super::load::load;
+use super::{Letter, Workplace};
+use crate::group::consumer::Topics;
+use crate::group::coordinator::{Answer, Coordinator, CoordinatorError, ListedGroup, Moment};
+use crate::partition::{ProduceCommand, ProduceOutcome, Refusal, SubmittedProduce};
+use crate::runtime::{Alarm, now, oneshot, queue, timeout, unix_millis};
+
+/// Batches on their way to the disk. Two keep it busy; with more of them, each would hold less.
+const BATCHES_UNDER_WAY: usize = 2;
+/// After a load that failed, and before the next.
+const LOAD_BACKOFF: Duration = Duration::from_secs(1);
+
+/// How a machine's service ends.
+enum End {
+    Closed,
+    /// The machine knows more than the log.
+    Broken,
+}
+
+enum Event {
+    Letter(Letter),
+    Appended(ProduceOutcome),
+    Time,
+    Closed,
+}
+
+/// An answer that waits for the disk.
+enum Held {
+    Command(
+        oneshot::Sender<Result<Answer, Refusal>>,
+        Result<Answer, CoordinatorError>,
+    ),
+    List(
+        oneshot::Sender<Result<Vec<ListedGroup>, Refusal>>,
+        Vec<ListedGroup>,
+    ),
+    Forgotten(oneshot::Sender<Result<(), Refusal>>),
+}
+
+struct UnderWay {
+    append: SubmittedProduce,
+    held: Vec<Held>,
+}
+
+struct Serving<'a> {
+    workplace: &'a Workplace,
+    machine: Coordinator,
+    batch: Batch,
+    /// Answers to what was decided since the last batch was handed over.
+    held: Vec<Held>,
+    under_way: VecDeque<UnderWay>,
+    alarm: Alarm,
+}
+
+/// Runs until the coordinator is closed. Who asks afterwards finds nobody.
+pub(super) async fn run(workplace: Workplace, mut letters: queue::Receiver<Letter>) {
+    loop {
+        let machine = {
+            let loading = pin!(load(&workplace));
+            match select(loading, pin!(workplace.closing.wait())).await {
+                Either::Left((loaded, _)) => loaded,
+                Either::Right(_) => break,
+            }
+        };
+        let machine = match machine {
+            Ok(machine) => machine,
+            Err(error) => {
+                tracing::error!(partition = %workplace.id, %error, "groups cannot be loaded");
+                let refusal = unavailable(&format!("the group's records cannot be read: {error}"));
+                if refuse_for(LOAD_BACKOFF, &workplace, &mut letters, &refusal).await {
+                    continue;
+                }
+                break;
+            }
+        };
+        let serving = Serving {
+            workplace: &workplace,
+            machine,
+            batch: Batch::new(),
+            held: Vec::new(),
+            under_way: VecDeque::new(),
+            alarm: Alarm::default(),
+        };
+        match serving.serve(&mut letters).await {
+            End::Closed => break,
+            End::Broken => {}
+        }
+    }
+    drop(letters);
+    workplace.finished.set();
+}
+
+/// Refuses whatever comes. False if the coordinator is to close.
+async fn refuse_for(
+    duration: Duration,
+    workplace: &Workplace,
+    letters: &mut queue::Receiver<Letter>,
+    refusal: &Refusal,
+) -> bool {
+    let refuse_all = async {
+        while let Some(letter) = letters.recv().await {
+            letter.refuse(refusal);
+        }
+    };
+    let over = async {
+        let _ = timeout(duration, refuse_all).await;
+    };
+    matches!(
+        select(pin!(over), pin!(workplace.closing.wait())).await,
+        Either::Left(_)
+    )
+}
+
+impl Serving<'_> {
+    async fn serve(mut self, letters: &mut queue::Receiver<Letter>) -> End {
+        loop {
+            let served = match self.next(letters).await {
+                Event::Letter(letter) => self.turn(letter, letters),
+                Event::Appended(outcome) => self.release(outcome),
+                Event::Time => self.tick(),
+                Event::Closed => return End::Closed,
+            };
+            if let Err(refusal) = served {
+                self.give_up(&refusal).await;
+                return End::Broken;
+            }
+        }
+    }
+
+    async fn next(&mut self, letters: &mut queue::Receiver<Letter>) -> Event {
+        let closing = &self.workplace.closing;
+        let under_way = &mut self.under_way;
+        let alarm = &mut self.alarm;
+        let deadline = self.machine.next_deadline();
+        let mut letter = pin!(letters.recv());
+        let mut closes = pin!(closing.wait());
+        poll_fn(|context| {
+            if let Some(first) = under_way.front_mut()
+                && let Poll::Ready(outcome) = Pin::new(&mut first.append).poll(context)
+            {
+                return Poll::Ready(Event::Appended(outcome));
+            }
+            if closes.as_mut().poll(context).is_ready() {
+                return match under_way.is_empty() {
+                    true => Poll::Ready(Event::Closed),
+                    false => Poll::Pending,
+                };
+            }
+            if under_way.len() < BATCHES_UNDER_WAY {
+                if let Poll::Ready(letter) = letter.as_mut().poll(context) {
+                    return Poll::Ready(letter.map_or(Event::Closed, Event::Letter));
+                }
+                if alarm.poll_until(context, deadline).is_ready() {
+                    return Poll::Ready(Event::Time);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Decides about a letter and all that came with it.
+    fn turn(
+        &mut self,
+        first: Letter,
+        letters: &mut queue::Receiver<Letter>,
+    ) -> Result<(), Refusal> {
+        let Some(topics) = self.workplace.topics() else {
+            return Err(unavailable("the shard is gone"));
+        };
+        let mut next = Some(first);
+        while let Some(letter) = next {
+            self.take(letter, &topics)?;
+            next = match self.batch.is_full() {
+                true => None,
+                false => letters.try_recv(),
+            };
+        }
+        self.submit();
+        Ok(())
+    }
+
+    fn take(&mut self, letter: Letter, topics: &Topics) -> Result<(), Refusal> {
+        let (records, held) = match letter {
+            Letter::Command {
+                group_id,
+                command,
+                reply,
+            } => {
+                let moment = moment(topics);
+                let decision = self.machine.handle(&group_id, command, &moment);
+                (decision.records, Held::Command(reply, decision.result))
+            }
+            Letter::List { reply } => (Vec::new(), Held::List(reply, self.machine.list())),
+            Letter::ForgetTopics { names, reply } => {
+                let is_gone = |topic: &str| names.iter().any(|name| name == topic);
+                (self.machine.forget_topics(is_gone), Held::Forgotten(reply))
+            }
+        };
+        self.held.push(held);
+        self.stage(&records)
+    }
+
+    fn tick(&mut self) -> Result<(), Refusal> {
+        let Some(topics) = self.workplace.topics() else {
+            return Err(unavailable("the shard is gone"));
+        };
+        let records = self.machine.tick(&moment(&topics));
+        self.stage(&records)?;
+        self.submit();
+        Ok(())
+    }
+
+    fn stage(&mut self, records: &[GroupRecord]) -> Result<(), Refusal> {
+        let staged = self.batch.add(records, unix_millis());
+        staged.map_err(|error| {
+            Refusal::new(
+                ErrorCode::UnknownServerError,
+                format!("the group's change cannot be recorded: {error}"),
+            )
+        })
+    }
+
+    /// Hands the batch of this turn to the log. Without one, the answers wait for the last that is on
+    /// its way.
+    fn submit(&mut self) {
+        let mut held = std::mem::take(&mut self.held);
+        if let Some(batches) = self.batch.take() {
+            let append = self.workplace.partition.produce(ProduceCommand {
+                topic_partition: self.workplace.id,
+                leader_epoch: None,
+                acks: Acks::All,
+                batches,
+                // An append that is given up on may yet reach the log, and then the log would know more
+                // than the machine.
+                deadline: now() + Duration::MAX,
+            });
+            self.under_way.push_back(UnderWay { append, held });
+            return;
+        }
+        match self.under_way.back_mut() {
+            Some(last) => last.held.append(&mut held),
+            None => held.into_iter().for_each(Held::release),
+        }
+    }
+
+    /// The first batch under way is durable, or was refused.
+    fn release(&mut self, outcome: ProduceOutcome) -> Result<(), Refusal> {
+        let held = self.under_way.pop_front().map(|first| first.held);
+        let held = held.into_iter().flatten();
+        match outcome.result {
+            Ok(_) => {
+                held.for_each(Held::release);
+                Ok(())
+            }
+            Err(refusal) => {
+                held.for_each(|held| held.refuse(&not_recorded(&refusal)));
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Sends everybody away who waits: what they were to hear may never become true.
+    async fn give_up(mut self, refusal: &Refusal) {
+        tracing::warn!(
+            partition = %self.workplace.id,
+            "groups are loaded again: a change was not recorded: {}",
+            refusal.message
+        );
+        let refusal = not_recorded(refusal);
+        for under_way in self.under_way.drain(..) {
+            // Awaited, so that the machine is built from all that gets into the log.
+            let _ = under_way.append.await;
+            for held in under_way.held {
+                held.refuse(&refusal);
+            }
+        }
+        for held in self.held.drain(..) {
+            held.refuse(&refusal);
+        }
+    }
+}
+
+impl Held {
+    /// Answers. Nobody listening any more is no error: the connection closed meanwhile.
+    fn release(self) {
+        match self {
+            Self::Command(reply, result) => {
+                let answer = result.map_err(|error| Refusal::new(error.code(), error.to_string()));
+                let _ = reply.send(answer);
+            }
+            Self::List(reply, groups) => drop(reply.send(Ok(groups))),
+            Self::Forgotten(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
+    fn refuse(self, refusal: &Refusal) {
+        let refusal = refusal.clone();
+        match self {
+            Self::Command(reply, _) => drop(reply.send(Err(refusal))),
+            Self::List(reply, _) => drop(reply.send(Err(refusal))),
+            Self::Forgotten(reply) => drop(reply.send(Err(refusal))),
+        }
+    }
+}
+
+impl Letter {
+    fn refuse(self, refusal: &Refusal) {
+        let refusal = refusal.clone();
+        match self {
+            Self::Command { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::List { reply } => drop(reply.send(Err(refusal))),
+            Self::ForgetTopics { reply, .. } => drop(reply.send(Err(refusal))),
+        }
+    }
+}
+
+impl Workplace {
+    fn topics(&self) -> Option<Rc<Topics>> {
+        Some(self.shard.upgrade()?.topics())
+    }
+}
+
+fn moment(topics: &Topics) -> Moment<'_> {
+    Moment {
+        now: now(),
+        unix_millis: unix_millis(),
+        topics,
+    }
+}
+
+fn not_recorded(refusal: &Refusal) -> Refusal {
+    unavailable(&format!("the change was not recorded: {}", refusal.message))
+}
+
+/// Clients look the coordinator up again and retry.
+fn unavailable(reason: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::CoordinatorNotAvailable,
+        format!("{reason}; try again"),
+    )
+}
