@@ -11,9 +11,9 @@ use corelog_protocol::native::*;
 use counting_allocator::measure;
 use damage::{damage, seeded};
 
-/// A table takes at least 8 bytes and turns into a struct of up to 200; what it refers to may be
+/// A table takes at least 8 bytes and turns into a struct of up to 300; what it refers to may be
 /// counted sixteen times before the verifier refuses.
-const MESSAGE_FACTOR: usize = 48;
+const MESSAGE_FACTOR: usize = 64;
 /// Error texts and the like.
 const MESSAGE_SLACK: usize = 4 * 1024;
 fn metadata_of<M: EncodeMessage>(message: &M) -> Vec<u8> {
@@ -83,6 +83,28 @@ const DECODERS: &[fn(&[u8])] = &[
     attempt::<ListOffsetsResponse>,
     attempt::<DeleteRecordsRequest>,
     attempt::<DeleteRecordsResponse>,
+    attempt::<CreatePartitionsRequest>,
+    attempt::<CreatePartitionsResponse>,
+    attempt::<DescribeConfigsRequest>,
+    attempt::<DescribeConfigsResponse>,
+    attempt::<InitProducerIdRequest>,
+    attempt::<InitProducerIdResponse>,
+    attempt::<FindCoordinatorRequest>,
+    attempt::<FindCoordinatorResponse>,
+    attempt::<ConsumerGroupHeartbeatRequest>,
+    attempt::<ConsumerGroupHeartbeatResponse>,
+    attempt::<OffsetCommitRequest>,
+    attempt::<OffsetCommitResponse>,
+    attempt::<OffsetFetchRequest>,
+    attempt::<OffsetFetchResponse>,
+    attempt::<OffsetDeleteRequest>,
+    attempt::<OffsetDeleteResponse>,
+    attempt::<ListGroupsRequest>,
+    attempt::<ListGroupsResponse>,
+    attempt::<DescribeGroupsRequest>,
+    attempt::<DescribeGroupsResponse>,
+    attempt::<DeleteGroupsRequest>,
+    attempt::<DeleteGroupsResponse>,
 ];
 
 fn all_metadata() -> Vec<Vec<u8>> {
@@ -112,6 +134,28 @@ fn all_metadata() -> Vec<Vec<u8>> {
         metadata_of(&samples::list_offsets_response()),
         metadata_of(&samples::delete_records_request()),
         metadata_of(&samples::delete_records_response()),
+        metadata_of(&samples::create_partitions_request()),
+        metadata_of(&samples::create_partitions_response()),
+        metadata_of(&samples::describe_configs_request()),
+        metadata_of(&samples::describe_configs_response()),
+        metadata_of(&samples::init_producer_id_request()),
+        metadata_of(&samples::init_producer_id_response()),
+        metadata_of(&samples::find_coordinator_request()),
+        metadata_of(&samples::find_coordinator_response()),
+        metadata_of(&samples::consumer_group_heartbeat_request()),
+        metadata_of(&samples::consumer_group_heartbeat_response()),
+        metadata_of(&samples::offset_commit_request()),
+        metadata_of(&samples::offset_commit_response()),
+        metadata_of(&samples::offset_fetch_request()),
+        metadata_of(&samples::offset_fetch_response()),
+        metadata_of(&samples::offset_delete_request()),
+        metadata_of(&samples::offset_delete_response()),
+        metadata_of(&ListGroupsRequest {}),
+        metadata_of(&samples::list_groups_response()),
+        metadata_of(&samples::describe_groups_request()),
+        metadata_of(&samples::describe_groups_response()),
+        metadata_of(&samples::delete_groups_request()),
+        metadata_of(&samples::delete_groups_response()),
     ]
 }
 
@@ -170,6 +214,30 @@ fn shared_tables_and_strings_do_not_expand() {
     assert_eq!(
         MetadataRequest::decode(&shared_name),
         Err(DecodeError::Table(InvalidFlatbuffer::ApparentSizeTooLarge))
+    );
+}
+
+/// A list of strings takes 4 bytes for each that it repeats, which would expand into a string each.
+#[test]
+fn shared_names_of_a_list_do_not_expand() {
+    let list_of = |name: &str| {
+        let mut builder = flatbuffers::FlatBufferBuilder::new();
+        let name = builder.create_string(name);
+        let names = builder.create_vector(&vec![name; 50_000]);
+        let table = builder.start_table();
+        builder.push_slot_always(4, names);
+        let table = builder.end_table(table);
+        builder.finish_minimal(table);
+        builder.finished_data().to_vec()
+    };
+    attempt::<DescribeGroupsRequest>(&list_of(""));
+    let long = list_of(&"x".repeat(1_000));
+    attempt::<DescribeGroupsRequest>(&long);
+    assert_eq!(
+        DescribeGroupsRequest::decode(&long),
+        Err(DecodeError::Table(
+            flatbuffers::InvalidFlatbuffer::ApparentSizeTooLarge
+        ))
     );
 }
 

@@ -5,7 +5,7 @@ mod samples;
 
 use bytes::{Bytes, BytesMut};
 use corelog_protocol::native::*;
-use corelog_protocol::{IsolationLevel, PartitionIndex, TopicId};
+use corelog_protocol::{ErrorCode, IsolationLevel, PartitionIndex, TopicId};
 
 fn metadata_of<M: EncodeMessage>(message: &M) -> Bytes {
     let frame = encode_frame(FrameKind::Request, 1, message, 0).unwrap();
@@ -53,6 +53,28 @@ fn every_message_round_trips() {
     round_trips(samples::list_offsets_response());
     round_trips(samples::delete_records_request());
     round_trips(samples::delete_records_response());
+    round_trips(samples::create_partitions_request());
+    round_trips(samples::create_partitions_response());
+    round_trips(samples::describe_configs_request());
+    round_trips(samples::describe_configs_response());
+    round_trips(samples::init_producer_id_request());
+    round_trips(samples::init_producer_id_response());
+    round_trips(samples::find_coordinator_request());
+    round_trips(samples::find_coordinator_response());
+    round_trips(samples::consumer_group_heartbeat_request());
+    round_trips(samples::consumer_group_heartbeat_response());
+    round_trips(samples::offset_commit_request());
+    round_trips(samples::offset_commit_response());
+    round_trips(samples::offset_fetch_request());
+    round_trips(samples::offset_fetch_response());
+    round_trips(samples::offset_delete_request());
+    round_trips(samples::offset_delete_response());
+    round_trips(ListGroupsRequest {});
+    round_trips(samples::list_groups_response());
+    round_trips(samples::describe_groups_request());
+    round_trips(samples::describe_groups_response());
+    round_trips(samples::delete_groups_request());
+    round_trips(samples::delete_groups_response());
 }
 
 #[test]
@@ -155,16 +177,88 @@ fn a_frame_above_the_peers_limits_is_refused_and_leaves_the_output_alone() {
     assert_eq!(&out[..], b"before");
 }
 
+/// What is absent is as said before, what is empty is empty: a heartbeat and its answer mean
+/// different things by the two.
+#[test]
+fn absent_and_empty_parts_of_a_heartbeat_stay_apart() {
+    let silent = ConsumerGroupHeartbeatRequest::default();
+    round_trips(silent.clone());
+    round_trips(ConsumerGroupHeartbeatRequest {
+        topic_names: Some(vec![]),
+        topic_pattern: Some(String::new()),
+        owned: Some(vec![]),
+        ..silent
+    });
+    let unchanged = ConsumerGroupHeartbeatResponse::refused(ErrorCode::None, None);
+    round_trips(unchanged.clone());
+    round_trips(ConsumerGroupHeartbeatResponse {
+        assignment: Some(vec![]),
+        ..unchanged
+    });
+    round_trips(InitProducerIdRequest::default());
+    round_trips(OffsetCommitRequest::default());
+    round_trips(OffsetFetchRequest::default());
+    round_trips(OffsetFetchRequest {
+        topics: Some(vec![]),
+        ..OffsetFetchRequest::default()
+    });
+}
+
+/// A table of one scalar or string in the given slot, beside a first field if there is one.
+fn table_with(
+    first: Option<&str>,
+    fill: impl FnOnce(&mut flatbuffers::FlatBufferBuilder<'_>),
+) -> Vec<u8> {
+    let mut builder = flatbuffers::FlatBufferBuilder::new();
+    let first = first.map(|text| builder.create_string(text));
+    let no_topics = builder.create_vector::<flatbuffers::ForwardsUOffset<&str>>(&[]);
+    let table = builder.start_table();
+    if let Some(first) = first {
+        builder.push_slot_always(slot(0), first);
+        builder.push_slot_always(slot(3), no_topics);
+    }
+    fill(&mut builder);
+    let table = builder.end_table(table);
+    builder.finish_minimal(table);
+    builder.finished_data().to_vec()
+}
+
+fn slot(field: flatbuffers::VOffsetT) -> flatbuffers::VOffsetT {
+    4 + 2 * field
+}
+
+#[test]
+fn fields_that_belong_together_are_refused_alone() {
+    let epoch_of_nobody = table_with(Some("billing"), |builder| {
+        builder.push_slot_always(slot(2), 7_i32);
+    });
+    let refused = OffsetCommitRequest::decode(&epoch_of_nobody).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "OffsetCommitRequest: member_id and member_epoch must both be present or both be absent"
+    );
+    let refused = OffsetFetchRequest::decode(&epoch_of_nobody).unwrap_err();
+    assert!(
+        matches!(refused, DecodeError::Inconsistent { .. }),
+        "{refused}"
+    );
+
+    let producer_without_epoch = table_with(None, |builder| {
+        builder.push_slot_always(slot(0), 1_000_i64);
+    });
+    let refused = InitProducerIdRequest::decode(&producer_without_epoch).unwrap_err();
+    assert!(
+        matches!(refused, DecodeError::Inconsistent { .. }),
+        "{refused}"
+    );
+}
+
 /// The verifier's bounds on tables and repeated bytes follow the length of the metadata; tables of
 /// nothing but defaults come closest to them.
 #[test]
 fn many_partitions_of_default_values_stay_within_the_verifiers_bounds() {
-    let refused = FetchPartitionResponse::refused(
-        TopicId::ZERO,
-        PartitionIndex::ZERO,
-        corelog_protocol::ErrorCode::None,
-        None,
-    );
+    let refused =
+        FetchPartitionResponse::refused(TopicId::ZERO, PartitionIndex::ZERO, ErrorCode::None, None);
     round_trips(FetchResponse {
         partitions: vec![refused; 5_000],
     });
@@ -197,10 +291,33 @@ fn many_partitions_of_default_values_stay_within_the_verifiers_bounds() {
             DeletedTopic {
                 name: None,
                 id: None,
-                error: corelog_protocol::ErrorCode::None,
+                error: ErrorCode::None,
                 error_message: None
             };
             5_000
+        ],
+    });
+    round_trips(ConsumerGroupHeartbeatRequest {
+        owned: Some(vec![
+            TopicPartitions {
+                topic_id: TopicId::ZERO,
+                partitions: vec![],
+            };
+            5_000
+        ]),
+        ..ConsumerGroupHeartbeatRequest::default()
+    });
+    round_trips(DescribeGroupsRequest {
+        groups: vec![String::new(); 5_000],
+    });
+    let unnamed = GroupDescription::refused(String::new(), ErrorCode::None, None);
+    round_trips(DescribeGroupsResponse {
+        groups: vec![
+            GroupDescription {
+                members: vec![GroupMember::default(); 50],
+                ..unnamed
+            };
+            100
         ],
     });
     round_trips(MetadataRequest {

@@ -78,6 +78,8 @@ pub(crate) fn name_of(api: ApiKey) -> &'static str {
         ApiKey::DescribeTopics => "DescribeTopics",
         ApiKey::AlterTopicConfigs => "AlterTopicConfigs",
         ApiKey::Goodbye => "Goodbye",
+        ApiKey::CreatePartitions => "CreatePartitions",
+        ApiKey::DescribeConfigs => "DescribeConfigs",
         ApiKey::Produce => "Produce",
         ApiKey::Fetch => "Fetch",
         ApiKey::Subscribe => "Subscribe",
@@ -85,5 +87,14 @@ pub(crate) fn name_of(api: ApiKey) -> &'static str {
         ApiKey::Unsubscribe => "Unsubscribe",
         ApiKey::ListOffsets => "ListOffsets",
         ApiKey::DeleteRecords => "DeleteRecords",
+        ApiKey::InitProducerId => "InitProducerId",
+        ApiKey::FindCoordinator => "FindCoordinator",
+        ApiKey::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
+        ApiKey::OffsetCommit => "OffsetCommit",
+        ApiKey::OffsetFetch => "OffsetFetch",
+        ApiKey::OffsetDelete => "OffsetDelete",
+        ApiKey::ListGroups => "ListGroups",
+        ApiKey::DescribeGroups => "DescribeGroups",
+        ApiKey::DeleteGroups => "DeleteGroups",
     }
 }

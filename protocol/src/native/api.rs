@@ -22,6 +22,10 @@ pub enum ApiKey {
     AlterTopicConfigs = 7,
     /// The broker is about to close the connection.
     Goodbye = 8,
+    /// Adds partitions to topics.
+    CreatePartitions = 9,
+    /// Settings of topics and brokers, where they come from and what they mean.
+    DescribeConfigs = 10,
     /// Appends record batches.
     Produce = 16,
     /// Reads record batches.
@@ -36,6 +40,24 @@ pub enum ApiKey {
     ListOffsets = 21,
     /// Deletes the oldest records of partitions.
     DeleteRecords = 22,
+    /// Gives a producer the id by which its retries are known.
+    InitProducerId = 23,
+    /// Which shard of which broker looks after a group.
+    FindCoordinator = 32,
+    /// Joins, stays in and leaves a group.
+    ConsumerGroupHeartbeat = 33,
+    /// Stores how far a group has come.
+    OffsetCommit = 34,
+    /// Where a group goes on.
+    OffsetFetch = 35,
+    /// Forgets where a group goes on.
+    OffsetDelete = 36,
+    /// The groups of a broker.
+    ListGroups = 37,
+    /// State, members and assignment of groups.
+    DescribeGroups = 38,
+    /// Deletes groups without members.
+    DeleteGroups = 39,
 }
 
 impl ApiKey {
@@ -49,6 +71,8 @@ impl ApiKey {
         Self::DescribeTopics,
         Self::AlterTopicConfigs,
         Self::Goodbye,
+        Self::CreatePartitions,
+        Self::DescribeConfigs,
         Self::Produce,
         Self::Fetch,
         Self::Subscribe,
@@ -56,6 +80,15 @@ impl ApiKey {
         Self::Unsubscribe,
         Self::ListOffsets,
         Self::DeleteRecords,
+        Self::InitProducerId,
+        Self::FindCoordinator,
+        Self::ConsumerGroupHeartbeat,
+        Self::OffsetCommit,
+        Self::OffsetFetch,
+        Self::OffsetDelete,
+        Self::ListGroups,
+        Self::DescribeGroups,
+        Self::DeleteGroups,
     ];
 
     /// The number in a frame's header.
@@ -119,7 +152,7 @@ mod tests {
         for &api in ApiKey::ALL {
             assert_eq!(ApiKey::from_code(api.code()), Some(api));
         }
-        assert_eq!(ApiKey::from_code(9), None);
+        assert_eq!(ApiKey::from_code(11), None);
         for code in 1..=4 {
             assert_eq!(FrameKind::from_code(code).map(FrameKind::code), Some(code));
         }

@@ -4,7 +4,7 @@
 use corelog_protocol::native::*;
 use corelog_protocol::{
     Acks, BrokerId, Durability, ErrorCode, IsolationLevel, LeaderEpoch, Offset, PartitionIndex,
-    ProducerId, ShardId, Timestamp, TopicId,
+    ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,
 };
 
 pub(crate) fn topic_id() -> TopicId {
@@ -59,9 +59,10 @@ pub(crate) fn api_versions_response() -> ApiVersionsResponse {
         // The APIs that there were when the fixture was written.
         apis: ApiKey::ALL
             .iter()
-            .filter(|api| api.code() <= ApiKey::ListOffsets.code())
+            .map(|api| api.code())
+            .filter(|code| (1..=8).contains(code) || (16..=21).contains(code))
             .map(|api| ApiVersion {
-                api: api.code(),
+                api,
                 min: 1,
                 max: 1,
             })
@@ -453,5 +454,362 @@ pub(crate) fn delete_records_response() -> DeleteRecordsResponse {
                 Some("offset 7 is outside 0 to 5".to_owned()),
             ),
         ],
+    }
+}
+
+pub(crate) fn create_partitions_request() -> CreatePartitionsRequest {
+    CreatePartitionsRequest {
+        timeout_ms: 30_000,
+        validate_only: true,
+        topics: vec![MorePartitions {
+            name: "orders".to_owned(),
+            count: 12,
+        }],
+    }
+}
+
+pub(crate) fn create_partitions_response() -> CreatePartitionsResponse {
+    CreatePartitionsResponse {
+        topics: vec![AlteredTopic {
+            name: "orders".to_owned(),
+            error: ErrorCode::InvalidPartitions,
+            error_message: Some("topic orders has 16 partitions already".to_owned()),
+        }],
+    }
+}
+
+pub(crate) fn describe_configs_request() -> DescribeConfigsRequest {
+    DescribeConfigsRequest {
+        resources: vec![
+            ConfigResource {
+                kind: ConfigResourceKind::Topic,
+                name: "orders".to_owned(),
+                keys: Some(vec!["retention.ms".to_owned(), "durability".to_owned()]),
+            },
+            ConfigResource {
+                kind: ConfigResourceKind::Broker,
+                name: "1".to_owned(),
+                keys: None,
+            },
+        ],
+    }
+}
+
+pub(crate) fn describe_configs_response() -> DescribeConfigsResponse {
+    let configs = [
+        (ConfigType::Boolean, ConfigSource::Default, "true"),
+        (ConfigType::Text, ConfigSource::Broker, "sync"),
+        (ConfigType::List, ConfigSource::Topic, "compact,delete"),
+        (ConfigType::Short, ConfigSource::Default, "1"),
+        (ConfigType::Int, ConfigSource::Default, "1000"),
+        (ConfigType::Long, ConfigSource::Topic, "604800000"),
+        (ConfigType::Double, ConfigSource::Default, "0.5"),
+    ];
+    DescribeConfigsResponse {
+        resources: vec![
+            ConfigResourceDescription {
+                kind: ConfigResourceKind::Topic,
+                name: "orders".to_owned(),
+                error: ErrorCode::None,
+                error_message: None,
+                configs: configs
+                    .map(|(value_type, source, value)| ConfigDescription {
+                        name: "some.key".to_owned(),
+                        value: value.to_owned(),
+                        source,
+                        read_only: value_type == ConfigType::Boolean,
+                        value_type,
+                        default_value: "as it was".to_owned(),
+                        documentation: "What it does.".to_owned(),
+                    })
+                    .to_vec(),
+            },
+            ConfigResourceDescription {
+                kind: ConfigResourceKind::Broker,
+                name: "one".to_owned(),
+                error: ErrorCode::InvalidRequest,
+                error_message: Some("a broker's name is its id, found one".to_owned()),
+                configs: vec![],
+            },
+        ],
+    }
+}
+
+pub(crate) fn init_producer_id_request() -> InitProducerIdRequest {
+    InitProducerIdRequest {
+        current: Some((ProducerId::new(1_000), ProducerEpoch::new(3))),
+    }
+}
+
+pub(crate) fn init_producer_id_response() -> InitProducerIdResponse {
+    InitProducerIdResponse {
+        error: ErrorCode::InvalidProducerEpoch,
+        error_message: Some("producer 1000 has epoch 4".to_owned()),
+        producer_id: ProducerId::new(1_000),
+        producer_epoch: ProducerEpoch::new(4),
+    }
+}
+
+fn topic_partitions() -> Vec<TopicPartitions> {
+    vec![
+        TopicPartitions {
+            topic_id: topic_id(),
+            partitions: vec![PartitionIndex::new(0), PartitionIndex::new(7)],
+        },
+        TopicPartitions {
+            topic_id: TopicId::ZERO,
+            partitions: vec![],
+        },
+    ]
+}
+
+fn member_epoch() -> MemberEpoch {
+    MemberEpoch {
+        member_id: "AAAAAAAAAAAAAAAAAAAAAQ".to_owned(),
+        epoch: 12,
+    }
+}
+
+pub(crate) fn find_coordinator_request() -> FindCoordinatorRequest {
+    FindCoordinatorRequest {
+        groups: vec!["billing".to_owned(), String::new()],
+    }
+}
+
+pub(crate) fn find_coordinator_response() -> FindCoordinatorResponse {
+    FindCoordinatorResponse {
+        coordinators: vec![
+            Coordinator {
+                group: "billing".to_owned(),
+                error: ErrorCode::None,
+                error_message: None,
+                broker: BrokerId::new(2),
+                shard: ShardId::new(3),
+            },
+            Coordinator {
+                group: String::new(),
+                error: ErrorCode::InvalidGroupId,
+                error_message: Some("a group has a name".to_owned()),
+                broker: BrokerId::ZERO,
+                shard: ShardId::new(0),
+            },
+        ],
+    }
+}
+
+pub(crate) fn consumer_group_heartbeat_request() -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest {
+        group: "billing".to_owned(),
+        member_id: member_epoch().member_id,
+        member_epoch: ConsumerGroupHeartbeatRequest::LEAVE_FOR_NOW_EPOCH,
+        instance_id: Some("billing-1".to_owned()),
+        rack_id: Some("north".to_owned()),
+        rebalance_timeout_ms: Some(300_000),
+        topic_names: Some(vec!["orders".to_owned(), "invoices".to_owned()]),
+        topic_pattern: Some("audit-.*".to_owned()),
+        assignor: Some("uniform".to_owned()),
+        owned: Some(topic_partitions()),
+    }
+}
+
+pub(crate) fn consumer_group_heartbeat_response() -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse {
+        error: ErrorCode::FencedMemberEpoch,
+        error_message: Some("the member is in epoch 13".to_owned()),
+        member_epoch: 13,
+        heartbeat_interval_ms: 5_000,
+        session_timeout_ms: 45_000,
+        assignment: Some(topic_partitions()),
+        hint: Some(hint()),
+    }
+}
+
+pub(crate) fn offset_commit_request() -> OffsetCommitRequest {
+    OffsetCommitRequest {
+        group: "billing".to_owned(),
+        member: Some(member_epoch()),
+        topics: vec![OffsetCommitTopic {
+            topic_id: topic_id(),
+            partitions: vec![
+                OffsetCommitPartition {
+                    partition: PartitionIndex::new(2),
+                    offset: Offset::new(1_000),
+                    leader_epoch: Some(LeaderEpoch::new(5)),
+                    metadata: "invoice 77".to_owned(),
+                },
+                OffsetCommitPartition {
+                    partition: PartitionIndex::new(3),
+                    offset: Offset::ZERO,
+                    leader_epoch: None,
+                    metadata: String::new(),
+                },
+            ],
+        }],
+    }
+}
+
+fn offset_partition_errors() -> Vec<OffsetPartitionError> {
+    vec![
+        OffsetPartitionError {
+            partition: PartitionIndex::new(2),
+            error: ErrorCode::None,
+            error_message: None,
+        },
+        OffsetPartitionError {
+            partition: PartitionIndex::new(3),
+            error: ErrorCode::UnknownTopicOrPartition,
+            error_message: Some("the topic has 3 partitions".to_owned()),
+        },
+    ]
+}
+
+pub(crate) fn offset_commit_response() -> OffsetCommitResponse {
+    OffsetCommitResponse {
+        error: ErrorCode::None,
+        error_message: None,
+        topics: vec![OffsetCommitTopicResponse {
+            topic_id: topic_id(),
+            partitions: offset_partition_errors(),
+        }],
+        hint: Some(hint()),
+    }
+}
+
+pub(crate) fn offset_fetch_request() -> OffsetFetchRequest {
+    OffsetFetchRequest {
+        group: "billing".to_owned(),
+        member: Some(member_epoch()),
+        topics: Some(topic_partitions()),
+    }
+}
+
+pub(crate) fn offset_fetch_response() -> OffsetFetchResponse {
+    OffsetFetchResponse {
+        error: ErrorCode::None,
+        error_message: None,
+        topics: vec![OffsetFetchTopicResponse {
+            topic_id: topic_id(),
+            name: "orders".to_owned(),
+            partitions: vec![
+                OffsetFetchPartitionResponse {
+                    partition: PartitionIndex::new(2),
+                    error: ErrorCode::None,
+                    error_message: None,
+                    offset: Some(Offset::new(1_000)),
+                    leader_epoch: Some(LeaderEpoch::new(5)),
+                    metadata: "invoice 77".to_owned(),
+                },
+                OffsetFetchPartitionResponse {
+                    partition: PartitionIndex::new(3),
+                    error: ErrorCode::UnstableOffsetCommit,
+                    error_message: Some("a transaction is under way".to_owned()),
+                    offset: None,
+                    leader_epoch: None,
+                    metadata: String::new(),
+                },
+            ],
+        }],
+        hint: Some(hint()),
+    }
+}
+
+pub(crate) fn offset_delete_request() -> OffsetDeleteRequest {
+    OffsetDeleteRequest {
+        group: "billing".to_owned(),
+        topics: vec![OffsetDeleteTopic {
+            name: "orders".to_owned(),
+            partitions: vec![PartitionIndex::new(2), PartitionIndex::new(3)],
+        }],
+    }
+}
+
+pub(crate) fn offset_delete_response() -> OffsetDeleteResponse {
+    OffsetDeleteResponse {
+        error: ErrorCode::None,
+        error_message: None,
+        topics: vec![OffsetDeleteTopicResponse {
+            name: "orders".to_owned(),
+            partitions: offset_partition_errors(),
+        }],
+        hint: Some(hint()),
+    }
+}
+
+pub(crate) fn list_groups_response() -> ListGroupsResponse {
+    let groups = [
+        (GroupKind::Consumer, GroupState::Empty),
+        (GroupKind::Consumer, GroupState::Assigning),
+        (GroupKind::Consumer, GroupState::Reconciling),
+        (GroupKind::Consumer, GroupState::Stable),
+        (GroupKind::Classic, GroupState::PreparingRebalance),
+        (GroupKind::Classic, GroupState::CompletingRebalance),
+        (GroupKind::Classic, GroupState::Dead),
+    ];
+    ListGroupsResponse {
+        error: ErrorCode::CoordinatorLoadInProgress,
+        error_message: Some("partition 7 of __consumer_offsets is being read".to_owned()),
+        groups: groups
+            .map(|(kind, state)| ListedGroup {
+                group: "billing".to_owned(),
+                kind,
+                state,
+            })
+            .to_vec(),
+    }
+}
+
+pub(crate) fn describe_groups_request() -> DescribeGroupsRequest {
+    DescribeGroupsRequest {
+        groups: vec!["billing".to_owned(), "nobody".to_owned()],
+    }
+}
+
+pub(crate) fn describe_groups_response() -> DescribeGroupsResponse {
+    DescribeGroupsResponse {
+        groups: vec![
+            GroupDescription {
+                group: "billing".to_owned(),
+                error: ErrorCode::None,
+                error_message: None,
+                kind: GroupKind::Consumer,
+                state: GroupState::Stable,
+                epoch: 13,
+                assignment_epoch: 12,
+                assignor: "uniform".to_owned(),
+                members: vec![GroupMember {
+                    member_id: member_epoch().member_id,
+                    instance_id: Some("billing-1".to_owned()),
+                    rack_id: Some("north".to_owned()),
+                    client_id: "billing".to_owned(),
+                    client_host: "127.0.0.1".to_owned(),
+                    epoch: 12,
+                    topic_names: vec!["orders".to_owned()],
+                    topic_pattern: Some("audit-.*".to_owned()),
+                    assigned: topic_partitions(),
+                    target: topic_partitions(),
+                }],
+            },
+            GroupDescription::refused(
+                "nobody".to_owned(),
+                ErrorCode::GroupIdNotFound,
+                Some("there is no group nobody".to_owned()),
+            ),
+        ],
+    }
+}
+
+pub(crate) fn delete_groups_request() -> DeleteGroupsRequest {
+    DeleteGroupsRequest {
+        groups: vec!["billing".to_owned()],
+    }
+}
+
+pub(crate) fn delete_groups_response() -> DeleteGroupsResponse {
+    DeleteGroupsResponse {
+        groups: vec![DeletedGroup {
+            group: "billing".to_owned(),
+            error: ErrorCode::NonEmptyGroup,
+            error_message: Some("group billing has 2 members".to_owned()),
+        }],
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn answer() -> ApiVersionsResponse {
         apis: ApiKey::ALL
             .iter()
             // Goodbye is the broker's own.
-            .filter(|&&api| api != ApiKey::Goodbye)
+            .filter(|&&api| api != ApiKey::Goodbye && is_served(api))
             .map(|&api| ApiVersion {
                 api: api.code(),
                 min: MESSAGE_VERSION,
@@ -24,6 +24,24 @@ pub(super) fn answer() -> ApiVersionsResponse {
             })
             .collect(),
     }
+}
+
+/// Whether this broker has an answer of its own to requests of this API. The protocol names more.
+fn is_served(api: ApiKey) -> bool {
+    !matches!(
+        api,
+        ApiKey::CreatePartitions
+            | ApiKey::DescribeConfigs
+            | ApiKey::InitProducerId
+            | ApiKey::FindCoordinator
+            | ApiKey::ConsumerGroupHeartbeat
+            | ApiKey::OffsetCommit
+            | ApiKey::OffsetFetch
+            | ApiKey::OffsetDelete
+            | ApiKey::ListGroups
+            | ApiKey::DescribeGroups
+            | ApiKey::DeleteGroups
+    )
 }
 
 #[cfg(test)]

@@ -124,13 +124,7 @@ fn begin(
     request: &mut Request,
 ) -> Result<Begun<impl Future<Output = Answer> + use<>>, Refusal> {
     let Some(api) = request.header.api_key() else {
-        return Err(Refusal::new(
-            ErrorCode::UnsupportedVersion,
-            format!(
-                "there is no API {}; ApiVersions lists those that there are",
-                request.header.api
-            ),
-        ));
+        return Err(unknown_api(request.header.api));
     };
     if api != ApiKey::Produce {
         // Only a produce keeps what it received.
@@ -208,8 +202,27 @@ fn begin(
                 "Goodbye is the broker's; a client closes its connection",
             ));
         }
+        ApiKey::CreatePartitions
+        | ApiKey::DescribeConfigs
+        | ApiKey::InitProducerId
+        | ApiKey::FindCoordinator
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::OffsetCommit
+        | ApiKey::OffsetFetch
+        | ApiKey::OffsetDelete
+        | ApiKey::ListGroups
+        | ApiKey::DescribeGroups
+        | ApiKey::DeleteGroups => return Err(unknown_api(api.code())),
     };
     Ok(Begun::UnderWay(Either::Right(boxed)))
+}
+
+/// What a peer is told that asks for what ApiVersions does not list.
+fn unknown_api(api: u16) -> Refusal {
+    Refusal::new(
+        ErrorCode::UnsupportedVersion,
+        format!("there is no API {api}; ApiVersions lists those that there are"),
+    )
 }
 
 /// A request to the controller, which may be refused as a whole.

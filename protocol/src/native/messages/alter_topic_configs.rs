@@ -131,7 +131,7 @@ impl Message for AlterTopicConfigsResponse {
 }
 
 impl AlteredTopic {
-    fn write<'a>(
+    pub(super) fn write<'a>(
         &self,
         builder: &mut FlatBufferBuilder<'a>,
     ) -> WIPOffset<tables::AlteredTopic<'a>> {
@@ -147,7 +147,7 @@ impl AlteredTopic {
         )
     }
 
-    fn read(table: tables::AlteredTopic<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn read(table: tables::AlteredTopic<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             name: table.name().to_owned(),
             error: error_code(table.error())?,

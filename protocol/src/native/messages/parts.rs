@@ -100,6 +100,26 @@ pub enum ConfigSource {
     Topic,
 }
 
+impl ConfigSource {
+    pub(super) fn write(self) -> tables::ConfigSource {
+        match self {
+            Self::Default => tables::ConfigSource::default_value,
+            Self::Broker => tables::ConfigSource::broker,
+            Self::Topic => tables::ConfigSource::topic,
+        }
+    }
+
+    pub(super) fn read(source: tables::ConfigSource) -> Result<Self, DecodeError> {
+        let found = match source {
+            tables::ConfigSource::default_value => Some(Self::Default),
+            tables::ConfigSource::broker => Some(Self::Broker),
+            tables::ConfigSource::topic => Some(Self::Topic),
+            _ => None,
+        };
+        known("source", source.0, found)
+    }
+}
+
 /// One configuration key of a topic and its value in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
@@ -125,28 +145,17 @@ impl ConfigEntry {
             &tables::ConfigEntryArgs {
                 name,
                 value,
-                source: match self.source {
-                    ConfigSource::Default => tables::ConfigSource::default_value,
-                    ConfigSource::Broker => tables::ConfigSource::broker,
-                    ConfigSource::Topic => tables::ConfigSource::topic,
-                },
+                source: self.source.write(),
                 read_only: self.read_only,
             },
         )
     }
 
     pub(super) fn read(table: tables::ConfigEntry<'_>) -> Result<Self, DecodeError> {
-        let source = table.source();
-        let known_source = match source {
-            tables::ConfigSource::default_value => Some(ConfigSource::Default),
-            tables::ConfigSource::broker => Some(ConfigSource::Broker),
-            tables::ConfigSource::topic => Some(ConfigSource::Topic),
-            _ => None,
-        };
         Ok(Self {
             name: table.name().to_owned(),
             value: table.value().to_owned(),
-            source: known("source", source.0, known_source)?,
+            source: ConfigSource::read(table.source())?,
             read_only: table.read_only(),
         })
     }
@@ -203,6 +212,31 @@ pub(super) fn write_string<'a>(
     text: Option<&str>,
 ) -> Option<WIPOffset<&'a str>> {
     text.map(|text| builder.create_string(text))
+}
+
+/// Writes a string that is left out when it is empty.
+pub(super) fn write_text<'a>(
+    builder: &mut FlatBufferBuilder<'a>,
+    text: &str,
+) -> Option<WIPOffset<&'a str>> {
+    (!text.is_empty()).then(|| builder.create_string(text))
+}
+
+/// Writes a list of strings.
+pub(super) fn write_strings<'a>(
+    builder: &mut FlatBufferBuilder<'a>,
+    texts: &[String],
+) -> WIPOffset<Vector<'a, ForwardsUOffset<&'a str>>> {
+    let offsets: Vec<_> = texts
+        .iter()
+        .map(|text| builder.create_string(text))
+        .collect();
+    builder.create_vector(&offsets)
+}
+
+/// Reads a list of strings. The verifier has walked them, and bounded what they add up to.
+pub(super) fn read_strings<'a>(texts: Vector<'a, ForwardsUOffset<&'a str>>) -> Vec<String> {
+    texts.iter().map(str::to_owned).collect()
 }
 
 /// Reads an error code.
