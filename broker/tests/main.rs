@@ -12,6 +12,7 @@ mod deleting_records;
 mod embedded_brokers;
 mod failing_disk;
 mod full_disk;
+mod groups;
 mod harness;
 mod hello;
 mod interop;

@@ -243,6 +243,17 @@ fn delete_topics(image: &MetadataImage, selectors: &[TopicSelector]) -> Decision
         .iter()
         .map(|selector| {
             let topic = find(image, selector)?;
+            if topic.internal {
+                return Err(TopicError::named(
+                    &topic.name,
+                    ErrorCode::InvalidTopicException,
+                    format!(
+                        "topic `{}` is the cluster's own and stays: delete groups or their offsets \
+                         instead",
+                        topic.name
+                    ),
+                ));
+            }
             if !chosen.insert(topic.id) {
                 return Err(TopicError::named(
                     &topic.name,

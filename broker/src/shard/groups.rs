@@ -1,11 +1,11 @@
 //! The coordinators of a shard, and the way from a group to its own: here, or one hop away.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use corelog_protocol::native::RouteHint;
-use corelog_protocol::{BrokerId, ErrorCode, PartitionIndex, ShardId};
+use corelog_protocol::{BrokerId, ErrorCode, PartitionIndex, ShardId, TopicId};
 
 use super::coordinator::GroupCoordinator;
 use super::message::ShardMessage;
@@ -43,6 +43,8 @@ impl From<&BrokerConfig> for OffsetsTopicOptions {
 pub(super) struct Groups {
     pub(super) config: CoordinatorConfig,
     pub(super) topic: OffsetsTopicOptions,
+    /// The topic where the coordinators write, once it is there.
+    offsets_topic: Cell<Option<TopicId>>,
     coordinators: RefCell<BTreeMap<TopicPartition, Rc<GroupCoordinator>>>,
     /// The topics of the image that was last asked for.
     topics: RefCell<Rc<Topics>>,
@@ -69,9 +71,15 @@ impl Groups {
         Self {
             config,
             topic,
+            offsets_topic: Cell::new(None),
             coordinators: RefCell::default(),
             topics: RefCell::default(),
         }
+    }
+
+    /// Only coordinators write to the topic.
+    pub(super) fn keep(&self, topic: TopicId) -> bool {
+        self.offsets_topic.get() == Some(topic)
     }
 
     fn get(&self, id: TopicPartition) -> Option<Rc<GroupCoordinator>> {
@@ -103,7 +111,9 @@ impl ShardState {
     /// Starts the coordinators of those partitions of the offsets' topic that are open here.
     pub(super) fn start_coordinators(self: &Rc<Self>) {
         let image = self.image();
-        let Some(topic) = image.topic(OFFSETS_TOPIC) else {
+        let topic = image.topic(OFFSETS_TOPIC);
+        self.groups.offsets_topic.set(topic.map(|topic| topic.id));
+        let Some(topic) = topic else {
             return;
         };
         for (partition, _) in topic.indexed_partitions() {

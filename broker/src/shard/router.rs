@@ -72,6 +72,12 @@ impl Router {
     /// returns, and the future only waits for the answer. See [`PendingProduce::crowded`] for
     /// what the caller owes in return.
     pub fn produce(&self, command: ProduceCommand) -> PendingProduce {
+        if self.shard.groups.keep(command.topic_partition.topic_id) {
+            return PendingProduce::refused(Refusal::new(
+                ErrorCode::InvalidTopicException,
+                "the topic is the cluster's own: nobody else writes to it",
+            ));
+        }
         match self.find(command.topic_partition) {
             Place::Here(partition) => PendingProduce::here(partition.produce(command)),
             Place::Elsewhere(owner) => {

@@ -29,7 +29,7 @@ mod tests;
 
 pub use command::{
     Answer, Claim, Command, Commit, CommittedTopic, DeletedOffset, Description, GroupKind,
-    ListedGroup, Moment,
+    GroupState, ListedGroup, Moment,
 };
 pub use config::CoordinatorConfig;
 pub use error::CoordinatorError;

@@ -23,6 +23,7 @@ use corelog_protocol::native::messages::GoodbyePush;
 
 use super::close::{Close, Ending};
 use super::frame_reader::{Frame, FrameReader};
+use super::groups;
 use super::hello::{self, Greeting, Origin};
 use super::outbox::{Outbox, Outgoing, Reply};
 use super::receiver::{Receiver, discard_input};
@@ -43,6 +44,8 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Connection {
     pub(super) server: Rc<Server>,
     pub(super) peer: SocketAddr,
+    /// As Hello said.
+    client_id: OnceCell<String>,
     pub(super) outbox: Outbox,
     pub(super) produce_order: RefCell<ReplyOrder<Outgoing>>,
     pub(super) fetch_order: RefCell<ReplyOrder<Outgoing>>,
@@ -71,6 +74,7 @@ impl Connection {
         let watch = Watch::new(server.tick());
         Rc::new(Self {
             peer,
+            client_id: OnceCell::new(),
             outbox: Outbox::new(server.router.lending().limit()),
             produce_order: RefCell::default(),
             fetch_order: RefCell::default(),
@@ -141,6 +145,20 @@ impl Connection {
                 router.hand_off(shard, handed_off).await;
             }
             Err(error) => self.close(Close::SocketFailed(error)),
+        }
+    }
+
+    /// What the client called itself in its Hello.
+    pub(super) fn set_client_id(&self, client_id: String) {
+        // A connection is greeted once.
+        let _ = self.client_id.set(client_id);
+    }
+
+    /// The client, as a member of groups.
+    pub(super) fn group_member(&self) -> groups::Sender {
+        groups::Sender {
+            client_id: self.client_id.get().cloned().unwrap_or_default(),
+            client_host: self.peer.ip().to_string(),
         }
     }
 

@@ -62,6 +62,7 @@ pub(super) fn greet(
     if serving != server.router.shard_id() {
         return Ok(Greeting::HandOff(serving));
     }
+    connection.set_client_id(hello.client_id);
     let limits = server.options.frame_limits;
     let response = HelloResponse {
         version: MESSAGE_VERSION,

@@ -17,6 +17,7 @@ mod delete_topics;
 mod describe_topics;
 mod fetch;
 mod frame_reader;
+mod groups;
 mod hello;
 mod list_offsets;
 mod log_limit;

@@ -27,6 +27,8 @@ pub struct NativeOptions {
     pub max_subscriptions: usize,
     /// The most a fetch may ask for; more is cut to it.
     pub max_fetch_bytes: usize,
+    /// `offset.metadata.max.bytes`
+    pub offset_metadata_max_bytes: usize,
     /// From accept to the last byte of Hello.
     pub hello_timeout: Duration,
     /// The longest pause inside a frame.
@@ -60,6 +62,7 @@ impl From<&BrokerConfig> for NativeOptions {
             receive_budget: in_memory(config.shard_memory_bytes) / RECEIVE_SHARE,
             max_subscriptions: config.connection_subscriptions_max,
             max_fetch_bytes: in_memory(config.fetch_max_bytes),
+            offset_metadata_max_bytes: config.offset_metadata_max_bytes as usize,
             hello_timeout: config.connection_hello_timeout,
             frame_timeout: config.connection_stall_timeout,
             send_timeout: config.connection_stall_timeout,

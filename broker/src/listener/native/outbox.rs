@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use corelog_protocol::native::messages::{
-    AlterTopicConfigsResponse, ApiVersionsResponse, CreateTopicsResponse, DeleteRecordsResponse,
-    DeleteTopicsResponse, DescribeTopicsResponse, ErrorResponse, FetchResponse, GoodbyePush,
-    HelloResponse, ListOffsetsResponse, MetadataResponse, ProduceResponse, SubscribeResponse,
-    UnsubscribeResponse,
+    AlterTopicConfigsResponse, ApiVersionsResponse, ConsumerGroupHeartbeatResponse,
+    CreateTopicsResponse, DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse,
+    DescribeGroupsResponse, DescribeTopicsResponse, ErrorResponse, FetchResponse,
+    FindCoordinatorResponse, GoodbyePush, HelloResponse, ListGroupsResponse, ListOffsetsResponse,
+    MetadataResponse, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse,
+    ProduceResponse, SubscribeResponse, UnsubscribeResponse,
 };
 use corelog_protocol::native::{Encoder, FrameError, FrameKind};
 
@@ -40,6 +42,14 @@ pub(super) enum Reply {
     Fetch(FetchResponse, Payload),
     ListOffsets(ListOffsetsResponse),
     DeleteRecords(DeleteRecordsResponse),
+    FindCoordinator(FindCoordinatorResponse),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    OffsetCommit(OffsetCommitResponse),
+    OffsetFetch(OffsetFetchResponse),
+    OffsetDelete(OffsetDeleteResponse),
+    ListGroups(ListGroupsResponse),
+    DescribeGroups(DescribeGroupsResponse),
+    DeleteGroups(DeleteGroupsResponse),
     Subscribe(SubscribeResponse),
     Unsubscribe(UnsubscribeResponse),
     /// Records for a subscription.
@@ -88,6 +98,16 @@ impl Reply {
             Self::Fetch(message, _) => encoder.frame(Response, id, message, payload, out),
             Self::ListOffsets(message) => encoder.frame(Response, id, message, payload, out),
             Self::DeleteRecords(message) => encoder.frame(Response, id, message, payload, out),
+            Self::FindCoordinator(message) => encoder.frame(Response, id, message, payload, out),
+            Self::ConsumerGroupHeartbeat(message) => {
+                encoder.frame(Response, id, message, payload, out)
+            }
+            Self::OffsetCommit(message) => encoder.frame(Response, id, message, payload, out),
+            Self::OffsetFetch(message) => encoder.frame(Response, id, message, payload, out),
+            Self::OffsetDelete(message) => encoder.frame(Response, id, message, payload, out),
+            Self::ListGroups(message) => encoder.frame(Response, id, message, payload, out),
+            Self::DescribeGroups(message) => encoder.frame(Response, id, message, payload, out),
+            Self::DeleteGroups(message) => encoder.frame(Response, id, message, payload, out),
             Self::Subscribe(message) => encoder.frame(Response, id, message, payload, out),
             Self::Unsubscribe(message) => encoder.frame(Response, id, message, payload, out),
             Self::Push(message, _) => encoder.frame(Push, id, message, payload, out),

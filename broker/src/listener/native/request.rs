@@ -4,7 +4,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use corelog_protocol::ErrorCode;
-use corelog_protocol::native::messages::ApiVersionsRequest;
+use corelog_protocol::native::messages::{ApiVersionsRequest, ListGroupsRequest};
 use corelog_protocol::native::{ApiKey, DecodeError, Message};
 use futures_util::FutureExt;
 use futures_util::future::{Either, LocalBoxFuture};
@@ -17,7 +17,7 @@ use super::reply_order::Ticket;
 use super::server::Server;
 use super::{
     alter_topic_configs, api_versions, create_topics, delete_records, delete_topics,
-    describe_topics, fetch, list_offsets, metadata, produce, subscribe,
+    describe_topics, fetch, groups, list_offsets, metadata, produce, subscribe,
 };
 use crate::controller::{ControllerError, Outcome};
 use crate::partition::Refusal;
@@ -162,21 +162,15 @@ fn begin(
         }
         ApiKey::ListOffsets => {
             let answer = list_offsets::answer(Rc::clone(server), decode(request)?);
-            answer
-                .map(|reply| Answer::Reply(Reply::ListOffsets(reply)))
-                .boxed_local()
+            reply(answer, Reply::ListOffsets)
         }
         ApiKey::DeleteRecords => {
             let answer = delete_records::answer(Rc::clone(server), decode(request)?);
-            answer
-                .map(|reply| Answer::Reply(Reply::DeleteRecords(reply)))
-                .boxed_local()
+            reply(answer, Reply::DeleteRecords)
         }
         ApiKey::DescribeTopics => {
             let answer = describe_topics::answer(router, decode(request)?);
-            answer
-                .map(|reply| Answer::Reply(Reply::DescribeTopics(reply)))
-                .boxed_local()
+            reply(answer, Reply::DescribeTopics)
         }
         ApiKey::CreateTopics => {
             let answer = create_topics::answer(router, decode(request)?);
@@ -190,6 +184,39 @@ fn begin(
             let answer = alter_topic_configs::answer(router, decode(request)?);
             change(server, answer, Reply::AlterTopicConfigs)
         }
+        ApiKey::ConsumerGroupHeartbeat => {
+            let sender = connection.group_member();
+            let answer = groups::heartbeat(Rc::clone(server), sender, decode(request)?);
+            reply(answer, Reply::ConsumerGroupHeartbeat)
+        }
+        ApiKey::OffsetCommit => {
+            let answer = groups::commit(Rc::clone(server), decode(request)?);
+            reply(answer, Reply::OffsetCommit)
+        }
+        ApiKey::OffsetFetch => {
+            let answer = groups::fetch(Rc::clone(server), decode(request)?);
+            reply(answer, Reply::OffsetFetch)
+        }
+        ApiKey::OffsetDelete => {
+            let answer = groups::delete_offsets(Rc::clone(server), decode(request)?);
+            reply(answer, Reply::OffsetDelete)
+        }
+        ApiKey::FindCoordinator => {
+            let answer = groups::find_coordinators(Rc::clone(server), decode(request)?);
+            reply(answer, Reply::FindCoordinator)
+        }
+        ApiKey::ListGroups => {
+            decode::<ListGroupsRequest>(request)?;
+            reply(groups::list(Rc::clone(server)), Reply::ListGroups)
+        }
+        ApiKey::DescribeGroups => {
+            let answer = groups::describe(Rc::clone(server), decode(request)?);
+            reply(answer, Reply::DescribeGroups)
+        }
+        ApiKey::DeleteGroups => {
+            let answer = groups::delete(Rc::clone(server), decode(request)?);
+            reply(answer, Reply::DeleteGroups)
+        }
         ApiKey::Hello => {
             return Err(Refusal::new(
                 ErrorCode::InvalidRequest,
@@ -202,17 +229,9 @@ fn begin(
                 "Goodbye is the broker's; a client closes its connection",
             ));
         }
-        ApiKey::CreatePartitions
-        | ApiKey::DescribeConfigs
-        | ApiKey::InitProducerId
-        | ApiKey::FindCoordinator
-        | ApiKey::ConsumerGroupHeartbeat
-        | ApiKey::OffsetCommit
-        | ApiKey::OffsetFetch
-        | ApiKey::OffsetDelete
-        | ApiKey::ListGroups
-        | ApiKey::DescribeGroups
-        | ApiKey::DeleteGroups => return Err(unknown_api(api.code())),
+        ApiKey::CreatePartitions | ApiKey::DescribeConfigs | ApiKey::InitProducerId => {
+            return Err(unknown_api(api.code()));
+        }
     };
     Ok(Begun::UnderWay(Either::Right(boxed)))
 }
@@ -223,6 +242,16 @@ fn unknown_api(api: u16) -> Refusal {
         ErrorCode::UnsupportedVersion,
         format!("there is no API {api}; ApiVersions lists those that there are"),
     )
+}
+
+/// A request that always has a response of its own.
+fn reply<T: 'static>(
+    answer: impl Future<Output = T> + 'static,
+    reply: fn(T) -> Reply,
+) -> LocalBoxFuture<'static, Answer> {
+    answer
+        .map(move |response| Answer::Reply(reply(response)))
+        .boxed_local()
 }
 
 /// A request to the controller, which may be refused as a whole.
