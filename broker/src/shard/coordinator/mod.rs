@@ -36,6 +36,10 @@ use crate::runtime::{Event, Task, oneshot, queue, spawn};
 const WAITING_COMMANDS: usize = 1024;
 
 /// What the task is told.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all letters are commands, which a box would only cost an allocation each"
+)]
 enum Letter {
     Command {
         group_id: GroupId,
