@@ -17,6 +17,10 @@ pub enum Command {
         topics: Vec<AlterTopic>,
         validate_only: bool,
     },
+    CreatePartitions {
+        topics: Vec<MorePartitions>,
+        validate_only: bool,
+    },
     /// No journal names the topics deleted at or below this metadata offset any more.
     ForgetDeletedTopics {
         through_offset: i64,
@@ -54,6 +58,14 @@ pub struct ConfigChange {
     pub value: Option<String>,
 }
 
+/// More partitions for a topic.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MorePartitions {
+    pub name: String,
+    /// How many partitions the topic shall have in all.
+    pub count: i32,
+}
+
 /// What became of a command: one result per topic, in the order of the command.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
@@ -61,6 +73,8 @@ pub enum Outcome {
     DeleteTopics(Vec<Result<DeletedTopic, TopicError>>),
     /// The name of each topic altered.
     AlterTopicConfigs(Vec<Result<String, TopicError>>),
+    /// The name of each topic that has the partitions asked for.
+    CreatePartitions(Vec<Result<String, TopicError>>),
     DeletedTopicsForgotten,
 }
 

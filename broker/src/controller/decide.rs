@@ -1,6 +1,9 @@
 //! What a command changes: records and answers out of an image and a command. Pure.
 
+mod add_partitions;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use corelog_protocol::{BrokerId, ErrorCode, LeaderEpoch, TopicId};
 
@@ -64,6 +67,10 @@ pub fn decide(
             topics,
             validate_only,
         } => alter_topic_configs(image, topics, *validate_only),
+        Command::CreatePartitions {
+            topics,
+            validate_only,
+        } => add_partitions::add_partitions(rules, image, topics, *validate_only),
         Command::ForgetDeletedTopics { through_offset } => Decision {
             records: match image.deleted_topic_ids().next() {
                 Some(_) => vec![MetadataRecord::DeletedTopicsForgotten {
@@ -99,7 +106,7 @@ impl<'a> Creation<'a> {
             image,
             named_twice: repeated(topics.iter().map(|topic| topic.name.as_str())),
             collisions,
-            partitions: image.topics().map(|topic| topic.partitions.len()).sum(),
+            partitions: held_partitions(image),
             records: Vec::new(),
         }
     }
@@ -112,10 +119,7 @@ impl<'a> Creation<'a> {
     ) -> Result<CreatedTopic, TopicError> {
         let refuse = |code, message| Err(TopicError::named(&topic.name, code, message));
         if self.named_twice.contains(topic.name.as_str()) {
-            return refuse(
-                ErrorCode::InvalidRequest,
-                format!("the request names topic `{}` twice", topic.name),
-            );
+            return Err(named_twice(&topic.name));
         }
         if let Err(message) = check_name(&topic.name) {
             return refuse(ErrorCode::InvalidTopicException, message);
@@ -136,7 +140,8 @@ impl<'a> Creation<'a> {
             );
         }
         let partitions = self.partition_count(topic)?;
-        let replication_factor = self.replication_factor(topic)?;
+        let replication_factor = topic.replication_factor.unwrap_or(1);
+        check_replication_factor(self.image, &topic.name, replication_factor)?;
         let configs = explicit_configs(&topic.name, &topic.configs)?;
         let in_force = self.image.topic_defaults();
         check_agreement(&topic.name, in_force, &configs, |_| true)?;
@@ -160,80 +165,109 @@ impl<'a> Creation<'a> {
                 name: topic.name.clone(),
                 internal: is_internal(&topic.name),
                 configs,
-                partitions: self.place(partitions, replication_factor),
+                partitions: place(self.image, 0..partitions, replication_factor),
             });
         }
         Ok(created)
     }
 
     fn partition_count(&self, topic: &NewTopic) -> Result<i32, TopicError> {
-        let most = self.rules.topic_partitions_max;
         let wanted = topic
             .partitions
             .map_or(i64::from(self.rules.num_partitions), i64::from);
-        if !(1..=i64::from(most)).contains(&wanted) {
-            return Err(TopicError::named(
-                &topic.name,
-                ErrorCode::InvalidPartitions,
-                format!("a topic has 1 to {most} partitions, not {wanted}"),
-            ));
-        }
-        let (held, cluster_most) = (self.partitions, self.rules.partitions_max);
-        if held as i64 + wanted > i64::from(cluster_most) {
-            return Err(TopicError::named(
-                &topic.name,
-                ErrorCode::PolicyViolation,
-                format!(
-                    "{wanted} partitions more would exceed `partitions.max` ({cluster_most}): the \
-                     cluster holds {held}"
-                ),
-            ));
-        }
+        check_topic_bound(self.rules, &topic.name, wanted)?;
+        check_cluster_bound(self.rules, &topic.name, self.partitions, wanted)?;
         Ok(wanted as i32)
     }
+}
 
-    fn replication_factor(&self, topic: &NewTopic) -> Result<i16, TopicError> {
-        let wanted = topic.replication_factor.unwrap_or(1);
-        let live = self.image.brokers.len();
-        if wanted >= 1 && wanted as usize <= live {
-            return Ok(wanted);
-        }
-        let ids: Vec<String> = self.image.brokers.keys().map(BrokerId::to_string).collect();
-        let message = if wanted < 1 {
-            format!("the replication factor must be at least 1, not {wanted}")
-        } else {
-            format!(
-                "replication factor {wanted} needs as many brokers; live is {live}: {}",
-                ids.join(", ")
-            )
-        };
-        Err(TopicError::named(
-            &topic.name,
-            ErrorCode::InvalidReplicationFactor,
-            message,
-        ))
-    }
+/// The partitions of all topics.
+fn held_partitions(image: &MetadataImage) -> usize {
+    image.topics().map(|topic| topic.partitions.len()).sum()
+}
 
-    /// Leaders go round the brokers; the other replicas follow the leader in the same circle.
-    fn place(&self, partitions: i32, replication_factor: i16) -> Vec<PartitionImage> {
-        let brokers: Vec<BrokerId> = self.image.brokers.keys().copied().collect();
-        let circle = |start: i32| brokers.iter().cycle().skip(start as usize % brokers.len());
-        (0..partitions)
-            .map(|partition| {
-                let replicas: Vec<BrokerId> = circle(partition)
-                    .take(replication_factor as usize)
-                    .copied()
-                    .collect();
-                PartitionImage {
-                    leader: replicas.first().copied(),
-                    leader_epoch: LeaderEpoch::ZERO,
-                    in_sync_replicas: replicas.clone(),
-                    replicas,
-                    partition_epoch: 0,
-                }
-            })
-            .collect()
+/// Refuses a number of partitions that no topic may have.
+fn check_topic_bound(rules: &Rules, topic: &str, wanted: i64) -> Result<(), TopicError> {
+    let most = rules.topic_partitions_max;
+    if (1..=i64::from(most)).contains(&wanted) {
+        return Ok(());
     }
+    Err(TopicError::named(
+        topic,
+        ErrorCode::InvalidPartitions,
+        format!("a topic has 1 to {most} partitions, not {wanted}"),
+    ))
+}
+
+/// Refuses partitions for which a cluster that holds `held` has no room.
+fn check_cluster_bound(
+    rules: &Rules,
+    topic: &str,
+    held: usize,
+    added: i64,
+) -> Result<(), TopicError> {
+    let most = rules.partitions_max;
+    if held as i64 + added <= i64::from(most) {
+        return Ok(());
+    }
+    Err(TopicError::named(
+        topic,
+        ErrorCode::PolicyViolation,
+        format!(
+            "{added} partitions more would exceed `partitions.max` ({most}): the cluster holds \
+             {held}"
+        ),
+    ))
+}
+
+fn check_replication_factor(
+    image: &MetadataImage,
+    topic: &str,
+    wanted: i16,
+) -> Result<(), TopicError> {
+    let live = image.brokers.len();
+    if wanted >= 1 && wanted as usize <= live {
+        return Ok(());
+    }
+    let ids: Vec<String> = image.brokers.keys().map(BrokerId::to_string).collect();
+    let message = if wanted < 1 {
+        format!("the replication factor must be at least 1, not {wanted}")
+    } else {
+        format!(
+            "replication factor {wanted} needs as many brokers; live is {live}: {}",
+            ids.join(", ")
+        )
+    };
+    Err(TopicError::named(
+        topic,
+        ErrorCode::InvalidReplicationFactor,
+        message,
+    ))
+}
+
+/// Leaders go round the brokers; the other replicas follow the leader in the same circle.
+fn place(
+    image: &MetadataImage,
+    partitions: Range<i32>,
+    replication_factor: i16,
+) -> Vec<PartitionImage> {
+    let brokers: Vec<BrokerId> = image.brokers.keys().copied().collect();
+    let circle = |start: i32| brokers.iter().cycle().skip(start as usize % brokers.len());
+    partitions
+        .map(|partition| {
+            let replicas: Vec<BrokerId> = circle(partition)
+                .take(replication_factor as usize)
+                .copied()
+                .collect();
+            PartitionImage {
+                leader: replicas.first().copied(),
+                leader_epoch: LeaderEpoch::ZERO,
+                in_sync_replicas: replicas.clone(),
+                replicas,
+                partition_epoch: 0,
+            }
+        })
+        .collect()
 }
 
 fn delete_topics(image: &MetadataImage, selectors: &[TopicSelector]) -> Decision {
@@ -255,11 +289,7 @@ fn delete_topics(image: &MetadataImage, selectors: &[TopicSelector]) -> Decision
                 ));
             }
             if !chosen.insert(topic.id) {
-                return Err(TopicError::named(
-                    &topic.name,
-                    ErrorCode::InvalidRequest,
-                    format!("the request names topic `{}` twice", topic.name),
-                ));
+                return Err(named_twice(&topic.name));
             }
             records.push(MetadataRecord::TopicDeleted { id: topic.id });
             Ok(DeletedTopic {
@@ -279,17 +309,13 @@ fn alter_topic_configs(
     topics: &[AlterTopic],
     validate_only: bool,
 ) -> Decision {
-    let named_twice = repeated(topics.iter().map(|topic| topic.name.as_str()));
+    let repeated = repeated(topics.iter().map(|topic| topic.name.as_str()));
     let mut records = Vec::new();
     let outcomes = topics
         .iter()
         .map(|alter| {
-            if named_twice.contains(alter.name.as_str()) {
-                return Err(TopicError::named(
-                    &alter.name,
-                    ErrorCode::InvalidRequest,
-                    format!("the request names topic `{}` twice", alter.name),
-                ));
+            if repeated.contains(alter.name.as_str()) {
+                return Err(named_twice(&alter.name));
             }
             let topic = find(image, &TopicSelector::Name(alter.name.clone()))?;
             let configs = altered_configs(image.topic_defaults(), topic, alter)?;
@@ -410,6 +436,14 @@ fn find<'a>(
         },
     };
     found.map(|topic| &**topic).ok_or_else(missing)
+}
+
+fn named_twice(topic: &str) -> TopicError {
+    TopicError::named(
+        topic,
+        ErrorCode::InvalidRequest,
+        format!("the request names topic `{topic}` twice"),
+    )
 }
 
 /// The names that occur more than once.

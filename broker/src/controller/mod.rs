@@ -14,8 +14,8 @@ mod store;
 mod topic_name;
 
 pub use command::{
-    AlterTopic, Command, ConfigChange, CreatedTopic, DeletedTopic, NewTopic, Outcome, TopicError,
-    TopicSelector,
+    AlterTopic, Command, ConfigChange, CreatedTopic, DeletedTopic, MorePartitions, NewTopic,
+    Outcome, TopicError, TopicSelector,
 };
 pub use decide::{Decision, Rules, decide};
 pub use handle::{ControllerError, ControllerHandle};

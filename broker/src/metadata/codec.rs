@@ -1,6 +1,6 @@
 //! The bytes of one metadata record. `broker/docs/metadata_log.md` draws them.
 
-use corelog_protocol::{BrokerId, LeaderEpoch};
+use corelog_protocol::{BrokerId, LeaderEpoch, PartitionIndex};
 
 use super::fields::{Reader, Writer};
 use super::{BrokerRegistration, MetadataRecord, PartitionImage};
@@ -44,10 +44,11 @@ enum Kind {
     TopicConfigChanged = 6,
     DeletedTopicsForgotten = 7,
     TopicTombstone = 8,
+    PartitionsAdded = 10,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::ClusterFormed,
         Self::ControllerStarted,
         Self::BrokerRegistered,
@@ -56,6 +57,7 @@ impl Kind {
         Self::TopicConfigChanged,
         Self::DeletedTopicsForgotten,
         Self::TopicTombstone,
+        Self::PartitionsAdded,
     ];
 
     fn from_number(number: u8) -> Result<Self, RecordError> {
@@ -138,14 +140,7 @@ fn write_body(record: &MetadataRecord, out: &mut Writer<'_>) -> Kind {
             out.u8((*internal).into());
             out.text(name);
             out.configs(configs);
-            out.count(partitions.len());
-            for partition in partitions {
-                out.i32(BrokerId::to_sentinel(partition.leader));
-                out.i32(partition.leader_epoch.get());
-                out.i32(partition.partition_epoch);
-                out.brokers(&partition.replicas);
-                out.brokers(&partition.in_sync_replicas);
-            }
+            write_partitions(partitions, out);
             Kind::TopicCreated
         }
         MetadataRecord::TopicDeleted { id } => {
@@ -165,6 +160,16 @@ fn write_body(record: &MetadataRecord, out: &mut Writer<'_>) -> Kind {
             out.topic_id(*id);
             out.i64(*deleted_at);
             Kind::TopicTombstone
+        }
+        MetadataRecord::PartitionsAdded {
+            id,
+            first,
+            partitions,
+        } => {
+            out.topic_id(*id);
+            out.i32(first.get());
+            write_partitions(partitions, out);
+            Kind::PartitionsAdded
         }
     }
 }
@@ -208,19 +213,12 @@ fn read_body(kind: Kind, body: &mut Reader<'_>) -> Result<MetadataRecord, Record
                 }
             };
             let name = body.text("topic name")?;
-            let configs = body.configs()?;
-            // A partition takes at least its three numbers and two counts.
-            let count = body.count("number of partitions", 20)?;
-            let mut partitions = Vec::with_capacity(count);
-            for _ in 0..count {
-                partitions.push(read_partition(body)?);
-            }
             MetadataRecord::TopicCreated {
                 id,
                 name,
                 internal,
-                configs,
-                partitions,
+                configs: body.configs()?,
+                partitions: read_partitions(body)?,
             }
         }
         Kind::TopicDeleted => MetadataRecord::TopicDeleted {
@@ -237,7 +235,41 @@ fn read_body(kind: Kind, body: &mut Reader<'_>) -> Result<MetadataRecord, Record
             id: body.topic_id()?,
             deleted_at: body.i64("offset")?,
         },
+        Kind::PartitionsAdded => {
+            let id = body.topic_id()?;
+            let first = body.i32("first partition")?;
+            let first = PartitionIndex::try_from(first).map_err(|_| RecordError::OutOfRange {
+                what: "first partition",
+                found: first.into(),
+            })?;
+            MetadataRecord::PartitionsAdded {
+                id,
+                first,
+                partitions: read_partitions(body)?,
+            }
+        }
     })
+}
+
+fn write_partitions(partitions: &[PartitionImage], out: &mut Writer<'_>) {
+    out.count(partitions.len());
+    for partition in partitions {
+        out.i32(BrokerId::to_sentinel(partition.leader));
+        out.i32(partition.leader_epoch.get());
+        out.i32(partition.partition_epoch);
+        out.brokers(&partition.replicas);
+        out.brokers(&partition.in_sync_replicas);
+    }
+}
+
+fn read_partitions(body: &mut Reader<'_>) -> Result<Vec<PartitionImage>, RecordError> {
+    // A partition takes at least its three numbers and two counts.
+    let count = body.count("number of partitions", 20)?;
+    let mut partitions = Vec::with_capacity(count);
+    for _ in 0..count {
+        partitions.push(read_partition(body)?);
+    }
+    Ok(partitions)
 }
 
 fn read_partition(body: &mut Reader<'_>) -> Result<PartitionImage, RecordError> {

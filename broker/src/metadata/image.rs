@@ -68,6 +68,14 @@ pub enum ApplyError {
         #[source]
         error: TopicConfigError,
     },
+    #[error(
+        "partitions from {first} on are added to topic `{name}`, which has {held}: they do not follow"
+    )]
+    PartitionsDoNotFollow {
+        name: String,
+        held: usize,
+        first: PartitionIndex,
+    },
     #[error("the leader epoch of {topic}-{partition} cannot be raised any further")]
     EpochExhausted { topic: String, partition: usize },
 }
@@ -256,6 +264,27 @@ impl MetadataImage {
                 let mut topic = TopicImage::clone(topic);
                 topic.config = config;
                 topic.configs = configs.clone();
+                self.put_topic(topic);
+            }
+            MetadataRecord::PartitionsAdded {
+                id,
+                first,
+                partitions,
+            } => {
+                let topic = self
+                    .topics_by_id
+                    .get(id)
+                    .ok_or(ApplyError::UnknownTopic { id: *id })?;
+                let held = topic.partitions.len();
+                if usize::try_from(first.get()) != Ok(held) {
+                    return Err(ApplyError::PartitionsDoNotFollow {
+                        name: topic.name.to_string(),
+                        held,
+                        first: *first,
+                    });
+                }
+                let mut topic = TopicImage::clone(topic);
+                topic.partitions.extend_from_slice(partitions);
                 self.put_topic(topic);
             }
             MetadataRecord::DeletedTopicsForgotten { through_offset } => {

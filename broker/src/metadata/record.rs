@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use corelog_protocol::{BrokerId, TopicId};
+use corelog_protocol::{BrokerId, PartitionIndex, TopicId};
 
 use super::PartitionImage;
 
@@ -48,4 +48,11 @@ pub enum MetadataRecord {
     DeletedTopicsForgotten { through_offset: i64 },
     /// A tombstone as a snapshot carries it; it stands in no log.
     TopicTombstone { id: TopicId, deleted_at: i64 },
+    /// The topic has more partitions, behind those it had.
+    PartitionsAdded {
+        id: TopicId,
+        /// The index of the first new one.
+        first: PartitionIndex,
+        partitions: Vec<PartitionImage>,
+    },
 }

@@ -33,6 +33,14 @@ fn created(id: TopicId, name: &str, partitions: usize) -> MetadataRecord {
     }
 }
 
+fn added(first: i32, partitions: Vec<PartitionImage>) -> MetadataRecord {
+    MetadataRecord::PartitionsAdded {
+        id: TOPIC,
+        first: PartitionIndex::new(first),
+        partitions,
+    }
+}
+
 fn registered(id: i32, broker_epoch: i64) -> MetadataRecord {
     MetadataRecord::BrokerRegistered(BrokerRegistration {
         id: BrokerId::new(id),
@@ -112,11 +120,24 @@ fn one_of_each_kind() -> Vec<(&'static str, MetadataRecord)> {
                 deleted_at: 98,
             },
         ),
+        (
+            "partitions_added",
+            added(
+                2,
+                vec![PartitionImage {
+                    leader: Some(BrokerId::new(2)),
+                    leader_epoch: LeaderEpoch::ZERO,
+                    replicas: vec![BrokerId::new(2), BrokerId::new(1)],
+                    in_sync_replicas: vec![BrokerId::new(2)],
+                    partition_epoch: 0,
+                }],
+            ),
+        ),
     ]
 }
 
-/// The fixture was written by version 1 and never changes: what it holds must stay readable, and
-/// version 1 must still be written as it was.
+/// The fixture was written by version 1 and its lines never change: what they hold must stay readable,
+/// and version 1 must still be written as it was. A new kind of record is a new line.
 #[test]
 fn records_have_the_bytes_of_the_fixture() {
     let fixture = include_str!("../../fixtures/metadata_records_v1.hex");
@@ -155,7 +176,7 @@ fn a_record_of_a_newer_version_or_an_unknown_kind_is_refused() {
     };
     assert_eq!(reseal(2, 2), RecordError::Version { found: 2 });
     assert_eq!(reseal(2, 0), RecordError::Version { found: 0 });
-    assert_eq!(reseal(9, 1), RecordError::UnknownKind { found: 9 });
+    assert_eq!(reseal(200, 1), RecordError::UnknownKind { found: 200 });
     // Its four bytes read as a text's length that nothing follows.
     assert_eq!(
         reseal(1, 1),
@@ -241,6 +262,44 @@ fn a_deleted_topic_is_remembered_until_no_journal_names_it() {
 }
 
 #[test]
+fn added_partitions_follow_those_that_are_there() {
+    let before = empty()
+        .apply(&[created(TOPIC, "orders", 2), registered(1, 1)])
+        .unwrap();
+    let after = before.apply(&[added(2, vec![partition(0); 2])]).unwrap();
+    assert_eq!(before.topic("orders").unwrap().partitions.len(), 2);
+    let topic = after.topic("orders").unwrap();
+    let epochs: Vec<i32> = topic
+        .partitions
+        .iter()
+        .map(|partition| partition.leader_epoch.get())
+        .collect();
+    assert_eq!(epochs, [1, 1, 0, 0], "the old ones keep what they had");
+    assert_eq!(after.topic_by_id(TOPIC), Some(topic));
+    assert_eq!(after.topic("orders").unwrap().id, TOPIC);
+
+    let next = after.apply(&[registered(1, 3)]).unwrap();
+    let (_, last) = next.partition(TOPIC, PartitionIndex::new(3)).unwrap();
+    assert_eq!(last.leader_epoch, LeaderEpoch::new(1));
+
+    for first in [0, 1, 3] {
+        let refused = before.apply(&[added(first, vec![partition(0)])]);
+        assert_eq!(
+            refused,
+            Err(ApplyError::PartitionsDoNotFollow {
+                name: "orders".to_owned(),
+                held: 2,
+                first: PartitionIndex::new(first),
+            })
+        );
+    }
+    assert_eq!(
+        empty().apply(&[added(0, vec![partition(0)])]),
+        Err(ApplyError::UnknownTopic { id: TOPIC })
+    );
+}
+
+#[test]
 fn records_that_do_not_follow_from_the_image_are_refused() {
     let image = empty()
         .apply(&[
@@ -311,6 +370,7 @@ fn a_snapshot_rebuilds_the_image_with_its_epochs() {
             created(TOPIC, "orders", 2),
             created(second, "events", 1),
             registered(1, 5),
+            added(2, vec![partition(0)]),
             MetadataRecord::TopicDeleted { id: second },
         ])
         .unwrap();
@@ -399,6 +459,13 @@ fn any_record() -> impl Strategy<Value = MetadataRecord> {
             .prop_map(|through_offset| MetadataRecord::DeletedTopicsForgotten { through_offset }),
         (any_id(), any::<i64>())
             .prop_map(|(id, deleted_at)| MetadataRecord::TopicTombstone { id, deleted_at }),
+        (any_id(), 0..i32::MAX, vec(any_partition(), 0..5)).prop_map(|(id, first, partitions)| {
+            MetadataRecord::PartitionsAdded {
+                id,
+                first: PartitionIndex::new(first),
+                partitions,
+            }
+        }),
     ]
 }
 
@@ -438,7 +505,7 @@ proptest! {
 
     /// A body that passes its checksum and lies about its counts costs no more memory than it has.
     #[test]
-    fn a_sealed_body_of_noise_is_read_or_refused(kind in 0u8..10, body in vec(any::<u8>(), 0..200)) {
+    fn a_sealed_body_of_noise_is_read_or_refused(kind in 0u8..12, body in vec(any::<u8>(), 0..200)) {
         let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
         let mut checked = vec![kind, 1];
         checked.extend(&body);

@@ -26,16 +26,17 @@ fn topic(id: u8, name: &str, leaders: &[BrokerId]) -> MetadataRecord {
         name: name.to_owned(),
         internal: false,
         configs: BTreeMap::new(),
-        partitions: leaders
-            .iter()
-            .map(|&leader| PartitionImage {
-                leader: Some(leader),
-                leader_epoch: LeaderEpoch::ZERO,
-                replicas: vec![leader],
-                in_sync_replicas: vec![leader],
-                partition_epoch: 0,
-            })
-            .collect(),
+        partitions: leaders.iter().copied().map(led_by).collect(),
+    }
+}
+
+fn led_by(leader: BrokerId) -> PartitionImage {
+    PartitionImage {
+        leader: Some(leader),
+        leader_epoch: LeaderEpoch::ZERO,
+        replicas: vec![leader],
+        in_sync_replicas: vec![leader],
+        partition_epoch: 0,
     }
 }
 
@@ -100,6 +101,30 @@ fn only_what_changed_is_touched() {
     assert!(changes.deleted.is_empty());
     assert_eq!(folders(&changes.updated), ["b-0"]);
     assert_eq!(folders(&changes.opened), ["c-0"]);
+}
+
+#[test]
+fn added_partitions_are_opened_and_the_others_stay_open() {
+    let old = image(&[topic(1, "a", &[HERE; 3]), topic(2, "b", &[HERE])]);
+    let added = MetadataRecord::PartitionsAdded {
+        id: TopicId::from_bytes([1; 16]),
+        first: PartitionIndex::new(3),
+        partitions: [HERE, ELSEWHERE, HERE].map(led_by).to_vec(),
+    };
+    let new = old.apply(&[added]).unwrap();
+    for shards in [1, 2, 3] {
+        let (mut opened, mut updated) = (Vec::new(), Vec::new());
+        for shard in 0..shards {
+            let changes = owner(shard, shards).changes(&old, &new);
+            assert!(changes.deleted.is_empty());
+            opened.extend(folders(&changes.opened));
+            updated.extend(folders(&changes.updated));
+        }
+        opened.sort();
+        updated.sort();
+        assert_eq!(opened, ["a-3", "a-5"], "{shards} shards");
+        assert_eq!(updated, ["a-0", "a-1", "a-2"], "{shards} shards");
+    }
 }
 
 #[test]

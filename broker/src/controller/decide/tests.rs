@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::command::ConfigChange;
+use super::super::command::{ConfigChange, MorePartitions};
 use super::*;
 use crate::config::{ByteSize, ValueSource};
 use crate::metadata::BrokerRegistration;
@@ -342,6 +342,161 @@ fn settings_are_altered_one_by_one() {
         refusal(&result(outcome)).0,
         ErrorCode::UnknownTopicOrPartition
     );
+}
+
+fn more(
+    image: &MetadataImage,
+    topics: &[(&str, i32)],
+) -> (MetadataImage, Vec<Result<String, TopicError>>) {
+    let command = Command::CreatePartitions {
+        topics: more_partitions(topics),
+        validate_only: false,
+    };
+    match run(image, &command) {
+        (image, Outcome::CreatePartitions(outcomes)) => (image, outcomes),
+        (_, other) => panic!("{other:?}"),
+    }
+}
+
+fn more_partitions(topics: &[(&str, i32)]) -> Vec<MorePartitions> {
+    let topics = topics.iter().map(|&(name, count)| MorePartitions {
+        name: name.to_owned(),
+        count,
+    });
+    topics.collect()
+}
+
+#[test]
+fn a_topic_gets_the_partitions_that_it_lacks() {
+    let replicated = NewTopic {
+        replication_factor: Some(2),
+        ..topic("orders")
+    };
+    let (image, _) = create(&image_of_brokers(&[1, 2, 3]), &[replicated]);
+    let (next, outcomes) = more(&image, &[("orders", 5)]);
+    assert_eq!(outcomes, [Ok("orders".to_owned())]);
+    let (before, after) = (
+        image.topic("orders").unwrap(),
+        next.topic("orders").unwrap(),
+    );
+    assert_eq!(after.partitions[..3], before.partitions[..]);
+    let placed: Vec<(Vec<i32>, LeaderEpoch)> = after.partitions[3..]
+        .iter()
+        .map(|partition| {
+            assert_eq!(partition.leader, partition.replicas.first().copied());
+            assert_eq!(partition.in_sync_replicas, partition.replicas);
+            let replicas = partition.replicas.iter().map(|id| id.get()).collect();
+            (replicas, partition.leader_epoch)
+        })
+        .collect();
+    // The circle goes on where the third partition left it.
+    let zero = LeaderEpoch::ZERO;
+    assert_eq!(placed, [(vec![1, 2], zero), (vec![2, 3], zero)]);
+    assert_eq!(after.id, before.id);
+}
+
+#[test]
+fn partitions_are_added_topic_by_topic_or_refused_with_kafkas_errors() {
+    let (image, _) = create(
+        &image_of_brokers(&[1]),
+        &[topic("a"), topic("b"), topic("c"), topic("d")],
+    );
+    let (next, outcomes) = more(
+        &image,
+        &[("a", 3), ("b", 2), ("c", 4), ("d", 5), ("d", 6), ("e", 1)],
+    );
+    assert_eq!(
+        refusal(&outcomes[0]),
+        (
+            ErrorCode::InvalidPartitions,
+            "topic `a` has 3 partitions, 3 would not be more: partitions are added and never taken \
+             away"
+        )
+    );
+    let (code, message) = refusal(&outcomes[1]);
+    assert_eq!(code, ErrorCode::InvalidPartitions);
+    assert!(message.contains("has 3 partitions, 2 would"), "{message}");
+    assert!(outcomes[2].is_ok());
+    assert_eq!(
+        refusal(&outcomes[3]),
+        (
+            ErrorCode::InvalidRequest,
+            "the request names topic `d` twice"
+        )
+    );
+    assert_eq!(refusal(&outcomes[4]).0, ErrorCode::InvalidRequest);
+    assert_eq!(
+        refusal(&outcomes[5]),
+        (ErrorCode::UnknownTopicOrPartition, "there is no topic `e`")
+    );
+    let counts: Vec<usize> = next.topics().map(|topic| topic.partitions.len()).collect();
+    assert_eq!(counts, [3, 3, 4, 3]);
+
+    for count in [0, -1, i32::MIN] {
+        let (same, outcomes) = more(&image, &[("a", count)]);
+        assert_eq!(refusal(&outcomes[0]).0, ErrorCode::InvalidPartitions);
+        assert_eq!(same, image);
+    }
+}
+
+#[test]
+fn added_partitions_are_bounded_as_created_ones_are() {
+    let (image, _) = create(&image_of_brokers(&[1]), &[topic("a"), topic("b")]);
+    for count in [101, i32::MAX] {
+        let (_, outcomes) = more(&image, &[("a", count)]);
+        let (code, message) = refusal(&outcomes[0]);
+        assert_eq!(code, ErrorCode::InvalidPartitions);
+        assert!(message.contains("1 to 100"), "{message}");
+    }
+    // What one topic of the request gets is taken from the others.
+    let (next, outcomes) = more(&image, &[("a", 100), ("b", 51)]);
+    assert!(outcomes[0].is_ok());
+    assert_eq!(
+        refusal(&outcomes[1]),
+        (
+            ErrorCode::PolicyViolation,
+            "48 partitions more would exceed `partitions.max` (150): the cluster holds 103"
+        )
+    );
+    let (full, outcomes) = more(&next, &[("b", 50)]);
+    assert!(outcomes[0].is_ok());
+    let held: usize = full.topics().map(|topic| topic.partitions.len()).sum();
+    assert_eq!(held, 150);
+}
+
+/// What they hold is found by a hash of its name modulo the number of partitions.
+#[test]
+fn the_clusters_own_topics_keep_their_number_of_partitions() {
+    let (image, _) = create(&image_of_brokers(&[1]), &[topic("orders")]);
+    let own = MetadataRecord::TopicCreated {
+        id: TopicId::from_bytes([99; 16]),
+        name: "__consumer_offsets".to_owned(),
+        internal: true,
+        configs: BTreeMap::new(),
+        partitions: image.topic("orders").unwrap().partitions.clone(),
+    };
+    let image = image.apply(&[own]).unwrap();
+    let (same, outcomes) = more(&image, &[("__consumer_offsets", 50)]);
+    let (code, message) = refusal(&outcomes[0]);
+    assert_eq!(code, ErrorCode::InvalidPartitions);
+    assert!(message.contains("`__consumer_offsets`"), "{message}");
+    assert_eq!(same, image);
+}
+
+#[test]
+fn validating_more_partitions_checks_all_and_adds_none() {
+    let (image, _) = create(&image_of_brokers(&[1]), &[topic("a"), topic("b")]);
+    let command = Command::CreatePartitions {
+        topics: more_partitions(&[("a", 100), ("b", 51)]),
+        validate_only: true,
+    };
+    let (next, outcome) = run(&image, &command);
+    assert_eq!(next, image);
+    let Outcome::CreatePartitions(outcomes) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(outcomes[0], Ok("a".to_owned()));
+    assert_eq!(refusal(&outcomes[1]).0, ErrorCode::PolicyViolation);
 }
 
 /// Whatever an older version let pass stays, and stands in the way of nothing but itself.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use corelog_protocol::{LeaderEpoch, TopicId};
+use corelog_protocol::{LeaderEpoch, PartitionIndex, TopicId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -60,6 +60,22 @@ fn created(number: u32, partitions: usize) -> MetadataRecord {
     }
 }
 
+/// Two partitions more for the topic that [`created`] with one.
+fn added(number: u32) -> MetadataRecord {
+    let MetadataRecord::TopicCreated { id, partitions, .. } = created(number, 2) else {
+        unreachable!("it is what `created` makes");
+    };
+    MetadataRecord::PartitionsAdded {
+        id,
+        first: PartitionIndex::new(1),
+        partitions,
+    }
+}
+
+fn partition_count(image: &MetadataImage) -> usize {
+    image.topics().map(|topic| topic.partitions.len()).sum()
+}
+
 fn topic_count(image: &MetadataImage) -> u32 {
     image.topics().len() as u32
 }
@@ -72,7 +88,8 @@ fn what_was_appended_is_there_after_a_restart() {
         let mut store = open(&disk, ByteSize::mib(1)).await;
         store.start_broker(broker()).await.unwrap();
         for number in 0..10 {
-            store.append(&[created(number, 3)]).await.unwrap();
+            store.append(&[created(number, 1)]).await.unwrap();
+            store.append(&[added(number)]).await.unwrap();
         }
         let image = store.image();
         store.close().await.unwrap();
@@ -82,8 +99,9 @@ fn what_was_appended_is_there_after_a_restart() {
     let read = simulator.run(async { open(&disk, ByteSize::mib(1)).await.image() });
     assert_eq!(read, written);
     assert_eq!(&*read.cluster_id, CLUSTER);
-    // The record that formed the cluster, two of the start, ten topics.
-    assert_eq!(read.offset, 12);
+    // The record that formed the cluster, two of the start, ten topics, which each grew once.
+    assert_eq!(read.offset, 22);
+    assert_eq!(partition_count(&read), 30);
 }
 
 #[test]
@@ -119,7 +137,7 @@ fn power_cuts_and_deaths_take_nothing_that_was_acknowledged_or_seen() {
         let mut choices = StdRng::seed_from_u64(seed);
         let mut simulator = Simulator::new(seed);
         let disk = simulator.disk();
-        let promised = Rc::new(RefCell::new((0, 0)));
+        let promised = Rc::new(RefCell::new((0, 0, 0)));
         for round in 0..6 {
             let steps = choices.random_range(1..250);
             let partitions = choices.random_range(150..300);
@@ -128,12 +146,12 @@ fn power_cuts_and_deaths_take_nothing_that_was_acknowledged_or_seen() {
             simulator.run_steps(steps, async move {
                 let mut store = open(&disk, ByteSize::kib(16)).await;
                 let see = |image: &MetadataImage| {
-                    let seen = (topic_count(image), image.epoch);
-                    let (topics, epoch) = *promised.borrow();
+                    let seen = (topic_count(image), partition_count(image), image.epoch);
+                    let (topics, partitions, epoch) = *promised.borrow();
                     assert!(
-                        seen.0 >= topics && seen.1 >= epoch,
-                        "seed {seed}, round {round}: {topics} topics in epoch {epoch} were \
-                         promised, {seen:?} are there"
+                        seen.0 >= topics && seen.1 >= partitions && seen.2 >= epoch,
+                        "seed {seed}, round {round}: {topics} topics with {partitions} partitions \
+                         in epoch {epoch} were promised, {seen:?} are there"
                     );
                     for number in 0..seen.0 {
                         let name = format!("topic-{number}");
@@ -152,6 +170,9 @@ fn power_cuts_and_deaths_take_nothing_that_was_acknowledged_or_seen() {
                         1
                     };
                     see(&store.append(&[created(next, partitions)]).await.unwrap());
+                    if partitions == 1 {
+                        see(&store.append(&[added(next)]).await.unwrap());
+                    }
                 }
             });
             if choices.random_bool(0.5) {
@@ -160,10 +181,11 @@ fn power_cuts_and_deaths_take_nothing_that_was_acknowledged_or_seen() {
                 simulator.kill();
             }
         }
-        let (topics, _) = *promised.borrow();
+        let (topics, partitions, _) = *promised.borrow();
         simulator.crash();
         let last = simulator.run(async { open(&disk, ByteSize::kib(16)).await.image() });
         assert!(topic_count(&last) >= topics, "seed {seed}");
+        assert!(partition_count(&last) >= partitions, "seed {seed}");
     }
 }
 
