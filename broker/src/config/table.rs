@@ -50,9 +50,14 @@ impl<C> Key<C> {
 
     /// The explanation as one paragraph.
     pub fn explanation(&self) -> String {
-        let lines: Vec<&str> = self.doc.iter().map(|line| line.trim()).collect();
-        lines.join(" ")
+        paragraph(self.doc)
     }
+}
+
+/// Lines of a doc comment as one paragraph.
+pub(super) fn paragraph(lines: &[&str]) -> String {
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    lines.join(" ")
 }
 
 /// Declares a struct of settings and its table of keys.

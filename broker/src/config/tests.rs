@@ -374,6 +374,87 @@ fn a_topic_takes_its_own_settings_before_the_brokers() {
     assert_eq!(of("durability"), ("sync", ValueSource::Default));
 }
 
+/// The types that Kafka documents for settings of these names.
+#[test]
+fn settings_have_kafkas_types() {
+    let described = TopicConfig::default().describe(&BTreeMap::new());
+    let broker = BrokerConfig::default().describe();
+    let type_of = |name| {
+        let mut all = described.iter().chain(&broker);
+        let found = all.find(|entry| entry.name == name);
+        found.unwrap_or_else(|| panic!("{name}")).value_type()
+    };
+    for (name, expected) in [
+        ("cleanup.policy", ValueType::List),
+        ("compression.type", ValueType::Text),
+        ("connections.max.idle.ms", ValueType::Long),
+        ("fetch.max.bytes", ValueType::Int),
+        ("flush.messages", ValueType::Long),
+        ("index.interval.bytes", ValueType::Int),
+        ("log.cleaner.backoff.ms", ValueType::Long),
+        ("log.cleaner.enable", ValueType::Boolean),
+        ("max.message.bytes", ValueType::Int),
+        ("message.timestamp.type", ValueType::Text),
+        ("min.cleanable.dirty.ratio", ValueType::Double),
+        ("min.insync.replicas", ValueType::Int),
+        ("num.partitions", ValueType::Int),
+        ("preallocate", ValueType::Boolean),
+        ("retention.bytes", ValueType::Long),
+        ("retention.ms", ValueType::Long),
+        ("segment.bytes", ValueType::Int),
+        ("socket.request.max.bytes", ValueType::Int),
+    ] {
+        assert_eq!(type_of(name), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_description_tells_value_default_source_and_meaning() {
+    let config = broker_with("log.segment.bytes", "2 MiB").unwrap();
+    let explicit = BTreeMap::from([("segment.bytes".to_owned(), "1048576".to_owned())]);
+    let of_topic = config.topic_defaults.describe(&explicit);
+    let topic = of_topic
+        .iter()
+        .find(|it| it.name == "segment.bytes")
+        .unwrap();
+    let of_broker = config.describe();
+    let broker = of_broker
+        .iter()
+        .find(|it| it.name == "log.segment.bytes")
+        .unwrap();
+    assert_eq!(
+        (&*topic.value, topic.source),
+        ("1048576", ValueSource::Topic)
+    );
+    assert_eq!(
+        (&*broker.value, broker.source),
+        ("2097152", ValueSource::Broker)
+    );
+    for description in [topic, broker] {
+        assert_eq!(description.default_value, "1073741824");
+        assert_eq!(
+            description.documentation(),
+            "A segment file is closed, and the next one started, before it would grow past this. \
+             Allowed: a number of bytes from 16384 to 2147483647."
+        );
+    }
+    assert!(!topic.read_only, "it can be altered");
+    assert!(of_broker.iter().all(|description| description.read_only));
+}
+
+#[test]
+fn a_broker_describes_every_setting_it_can_be_given() {
+    let described = BrokerConfig::default().describe();
+    let names: Vec<&str> = described.iter().map(|entry| entry.name).collect();
+    assert_eq!(names, key_names().collect::<Vec<_>>());
+    for description in described {
+        assert_eq!(description.source, ValueSource::Default);
+        assert_eq!(description.value, description.default_value);
+        let documentation = description.documentation();
+        assert!(documentation.contains(". Allowed: "), "{documentation}");
+    }
+}
+
 #[test]
 fn kafkas_way_to_say_never_is_understood() {
     let explicit = BTreeMap::from([("segment.ms".to_owned(), i64::MAX.to_string())]);

@@ -227,25 +227,6 @@ pub enum TopicConfigError {
     Invalid(#[from] InvalidValue),
 }
 
-/// Where a topic setting's value comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ValueSource {
-    /// The table's default.
-    Default,
-    /// The broker's configuration.
-    Broker,
-    /// The topic itself.
-    Topic,
-}
-
-/// One topic setting as it is in force.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConfigDescription {
-    pub name: &'static str,
-    pub value: String,
-    pub source: ValueSource,
-}
-
 impl TopicConfig {
     /// The settings in force for a topic that sets `explicit` on a broker whose own defaults are
     /// `self`.
@@ -266,28 +247,6 @@ impl TopicConfig {
         let mut config = Self::default();
         key.set(&mut config, value)?;
         Ok(key.get(&config))
-    }
-
-    /// Every setting of a topic that sets `explicit` on a broker whose own defaults are `self`.
-    ///
-    /// `explicit` comes from the metadata, which holds checked values only; a value that this
-    /// version no longer accepts is shown as it stands.
-    pub fn describe(&self, explicit: &BTreeMap<String, String>) -> Vec<ConfigDescription> {
-        let built_in = Self::default();
-        let describe = |key: &'static Key<Self>| {
-            let broker = key.get(self);
-            let (value, source) = match explicit.get(key.name) {
-                Some(value) => (value.clone(), ValueSource::Topic),
-                None if broker == key.get(&built_in) => (broker, ValueSource::Default),
-                None => (broker, ValueSource::Broker),
-            };
-            ConfigDescription {
-                name: key.name,
-                value,
-                source,
-            }
-        };
-        Self::KEYS.iter().map(describe).collect()
     }
 
     fn known_key(name: &str) -> Result<&'static Key<Self>, TopicConfigError> {
