@@ -3,6 +3,7 @@
 //! One binary, so that the broker is linked once and not once per file.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adding_partitions;
 mod bad_input;
 mod command_line;
 mod damaged_folder;

@@ -163,7 +163,7 @@ pub(super) async fn run(setup: ShardSetup) {
         shard.compact_logs(config.log_cleaner_backoff);
     }
     shard.keep_house(config.log_retention_check_interval);
-    let listener = NativeListener::start(shard.router(), native_options);
+    let listener = NativeListener::start(shard.router(), native_options, Arc::clone(&config));
     let controller = first.map(|first| {
         shard.host_controller(first.controller.clone());
         spawn(serve_clients(first.serve, first.native, listener.clone())).detach();

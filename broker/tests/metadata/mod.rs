@@ -1,1 +1,3 @@
+mod configs;
+mod partitions;
 mod topics;

@@ -43,7 +43,7 @@ pub(super) async fn answer(
     }
 }
 
-fn altered_topic(result: Result<String, TopicError>) -> AlteredTopic {
+pub(super) fn altered_topic(result: Result<String, TopicError>) -> AlteredTopic {
     match result {
         Ok(name) => AlteredTopic {
             name,

@@ -28,10 +28,7 @@ pub(super) fn answer() -> ApiVersionsResponse {
 
 /// Whether this broker has an answer of its own to requests of this API. The protocol names more.
 fn is_served(api: ApiKey) -> bool {
-    !matches!(
-        api,
-        ApiKey::CreatePartitions | ApiKey::DescribeConfigs | ApiKey::InitProducerId
-    )
+    !matches!(api, ApiKey::InitProducerId)
 }
 
 #[cfg(test)]
@@ -44,7 +41,8 @@ mod tests {
         assert_eq!(
             listed,
             [
-                1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 32, 33, 34, 35, 36, 37, 38, 39,
+                1, 2, 3, 4, 5, 6, 7, 9, 10, 16, 17, 18, 19, 20, 21, 22, 32, 33, 34, 35, 36, 37, 38,
+                39,
             ]
         );
     }

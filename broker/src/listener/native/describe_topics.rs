@@ -104,12 +104,16 @@ pub(super) fn config_entry(config: ConfigDescription) -> ConfigEntry {
     ConfigEntry {
         name: config.name.to_owned(),
         value: config.value,
-        source: match config.source {
-            ValueSource::Default => ConfigSource::Default,
-            ValueSource::Broker => ConfigSource::Broker,
-            ValueSource::Topic => ConfigSource::Topic,
-        },
-        read_only: false,
+        source: config_source(config.source),
+        read_only: config.read_only,
+    }
+}
+
+pub(super) fn config_source(source: ValueSource) -> ConfigSource {
+    match source {
+        ValueSource::Default => ConfigSource::Default,
+        ValueSource::Broker => ConfigSource::Broker,
+        ValueSource::Topic => ConfigSource::Topic,
     }
 }
 

@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 use corelog_protocol::native::messages::{
     AlterTopicConfigsResponse, ApiVersionsResponse, ConsumerGroupHeartbeatResponse,
-    CreateTopicsResponse, DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse,
-    DescribeGroupsResponse, DescribeTopicsResponse, ErrorResponse, FetchResponse,
-    FindCoordinatorResponse, GoodbyePush, HelloResponse, ListGroupsResponse, ListOffsetsResponse,
-    MetadataResponse, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse,
-    ProduceResponse, SubscribeResponse, UnsubscribeResponse,
+    CreatePartitionsResponse, CreateTopicsResponse, DeleteGroupsResponse, DeleteRecordsResponse,
+    DeleteTopicsResponse, DescribeConfigsResponse, DescribeGroupsResponse, DescribeTopicsResponse,
+    ErrorResponse, FetchResponse, FindCoordinatorResponse, GoodbyePush, HelloResponse,
+    ListGroupsResponse, ListOffsetsResponse, MetadataResponse, OffsetCommitResponse,
+    OffsetDeleteResponse, OffsetFetchResponse, ProduceResponse, SubscribeResponse,
+    UnsubscribeResponse,
 };
 use corelog_protocol::native::{Encoder, FrameError, FrameKind};
 
@@ -38,6 +39,8 @@ pub(super) enum Reply {
     DeleteTopics(DeleteTopicsResponse),
     DescribeTopics(DescribeTopicsResponse),
     AlterTopicConfigs(AlterTopicConfigsResponse),
+    CreatePartitions(CreatePartitionsResponse),
+    DescribeConfigs(DescribeConfigsResponse),
     Produce(ProduceResponse),
     Fetch(FetchResponse, Payload),
     ListOffsets(ListOffsetsResponse),
@@ -94,6 +97,8 @@ impl Reply {
             Self::DeleteTopics(message) => encoder.frame(Response, id, message, payload, out),
             Self::DescribeTopics(message) => encoder.frame(Response, id, message, payload, out),
             Self::AlterTopicConfigs(message) => encoder.frame(Response, id, message, payload, out),
+            Self::CreatePartitions(message) => encoder.frame(Response, id, message, payload, out),
+            Self::DescribeConfigs(message) => encoder.frame(Response, id, message, payload, out),
             Self::Produce(message) => encoder.frame(Response, id, message, payload, out),
             Self::Fetch(message, _) => encoder.frame(Response, id, message, payload, out),
             Self::ListOffsets(message) => encoder.frame(Response, id, message, payload, out),

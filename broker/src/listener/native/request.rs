@@ -16,8 +16,9 @@ use super::receiver::Request;
 use super::reply_order::Ticket;
 use super::server::Server;
 use super::{
-    alter_topic_configs, api_versions, create_topics, delete_records, delete_topics,
-    describe_topics, fetch, groups, list_offsets, metadata, produce, subscribe,
+    alter_topic_configs, api_versions, create_partitions, create_topics, delete_records,
+    delete_topics, describe_configs, describe_topics, fetch, groups, list_offsets, metadata,
+    produce, subscribe,
 };
 use crate::controller::{ControllerError, Outcome};
 use crate::partition::Refusal;
@@ -217,6 +218,16 @@ fn begin(
             let answer = groups::delete(Rc::clone(server), decode(request)?);
             reply(answer, Reply::DeleteGroups)
         }
+        ApiKey::CreatePartitions => {
+            let answer = create_partitions::answer(router, decode(request)?);
+            change(server, answer, Reply::CreatePartitions)
+        }
+        ApiKey::DescribeConfigs => {
+            let described = describe_configs::answer(&router, &server.config, decode(request)?)?;
+            return Ok(Begun::Done(Answer::Reply(Reply::DescribeConfigs(
+                described,
+            ))));
+        }
         ApiKey::Hello => {
             return Err(Refusal::new(
                 ErrorCode::InvalidRequest,
@@ -229,9 +240,7 @@ fn begin(
                 "Goodbye is the broker's; a client closes its connection",
             ));
         }
-        ApiKey::CreatePartitions | ApiKey::DescribeConfigs | ApiKey::InitProducerId => {
-            return Err(unknown_api(api.code()));
-        }
+        ApiKey::InitProducerId => return Err(unknown_api(api.code())),
     };
     Ok(Begun::UnderWay(Either::Right(boxed)))
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,6 +24,7 @@ use super::log_limit::LogLimit;
 use super::options::NativeOptions;
 use super::receive_budget::ReceiveBudget;
 use super::watch::{Tick, Timeouts};
+use crate::config::BrokerConfig;
 use crate::runtime::{self, AcceptedSocket, Event, Listener, Notify, ShutdownSignal, Task};
 use crate::shard::{ConnectionLimit, ConnectionPermit, HandedOff, Router};
 
@@ -42,8 +44,8 @@ pub struct NativeListener {
 
 impl NativeListener {
     /// Starts to serve the connections that other cores hand to this one.
-    pub fn start(router: Router, options: NativeOptions) -> Self {
-        let server = Rc::new(Server::new(router, options));
+    pub fn start(router: Router, options: NativeOptions, config: Arc<BrokerConfig>) -> Self {
+        let server = Rc::new(Server::new(router, options, config));
         let tasks = [
             runtime::spawn(sweep(Rc::clone(&server))),
             runtime::spawn(adopt(Rc::clone(&server))),
@@ -94,6 +96,8 @@ impl NativeListener {
 pub(super) struct Server {
     pub(super) router: Router,
     pub(super) options: NativeOptions,
+    /// For those who ask for the broker's settings.
+    pub(super) config: Arc<BrokerConfig>,
     pub(super) timeouts: Timeouts,
     pub(super) receive_budget: Rc<ReceiveBudget>,
     /// One table builder for all connections: an idle one holds none.
@@ -111,7 +115,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    fn new(router: Router, options: NativeOptions) -> Self {
+    fn new(router: Router, options: NativeOptions, config: Arc<BrokerConfig>) -> Self {
         Self {
             timeouts: Timeouts::new(&options),
             receive_budget: ReceiveBudget::new(options.receive_budget, Rc::clone(router.metrics())),
@@ -119,6 +123,7 @@ impl Server {
             router,
             encoder: RefCell::new(Encoder::new(options.frame_limits)),
             options,
+            config,
             connections: RefCell::default(),
             next_id: Cell::new(0),
             tick: Cell::new(0),

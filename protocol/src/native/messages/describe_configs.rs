@@ -5,15 +5,21 @@ use flatbuffers::{FlatBufferBuilder, WIPOffset};
 use super::parts::{
     ConfigSource, error_code, read_strings, read_tables, write_string, write_strings, write_tables,
 };
-use crate::ErrorCode;
 use crate::native::message::{DecodeError, EncodeMessage, Message, known, root};
 use crate::native::{ApiKey, tables};
+use crate::{BrokerId, ErrorCode};
 
 /// Asks for settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DescribeConfigsRequest {
     /// Whose.
     pub resources: Vec<ConfigResource>,
+}
+
+impl DescribeConfigsRequest {
+    /// The most resources that one request may name: their settings, each with its explanation, fit
+    /// the metadata of one frame.
+    pub const MAX_RESOURCES: usize = 32;
 }
 
 /// One owner of settings.
@@ -25,6 +31,26 @@ pub struct ConfigResource {
     pub name: String,
     /// The settings asked for; none: all of them.
     pub keys: Option<Vec<String>>,
+}
+
+impl ConfigResource {
+    /// All settings of a topic.
+    pub fn topic(name: impl Into<String>) -> Self {
+        Self {
+            kind: ConfigResourceKind::Topic,
+            name: name.into(),
+            keys: None,
+        }
+    }
+
+    /// All settings of a broker.
+    pub fn broker(id: BrokerId) -> Self {
+        Self {
+            kind: ConfigResourceKind::Broker,
+            name: id.to_string(),
+            keys: None,
+        }
+    }
 }
 
 /// What can have settings.

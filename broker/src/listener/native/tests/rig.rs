@@ -67,7 +67,8 @@ impl Broker {
             offsets_topic: OffsetsTopicOptions::from(&BrokerConfig::default()),
         });
         shard.open_partitions(Arc::new(image()), &recovered).await;
-        let listener = NativeListener::start(shard.router(), native_options());
+        let config = Arc::new(BrokerConfig::default());
+        let listener = NativeListener::start(shard.router(), native_options(), config);
         let socket = Listener::bind(address()).unwrap();
         let accepting = listener.clone();
         spawn(async move { accepting.accept(socket).await }).detach();
