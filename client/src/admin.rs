@@ -1,18 +1,21 @@
 //! Manages topics and their configuration, and looks at the cluster.
 
+mod configs;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use corelog_protocol::native::{
-    AlterTopic, AlterTopicConfigsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeTopicsRequest, MetadataRequest,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeTopicsRequest,
+    MetadataRequest,
 };
 use corelog_protocol::{BrokerId, ErrorCode, IsolationLevel, Offset};
 use tokio::time::Instant;
 
 pub use corelog_protocol::native::{
-    BrokerInfo, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic, DeleteUntil, NewTopic,
-    OffsetQuery, PartitionDescription, TopicDescription, TopicSelector,
+    BrokerInfo, ConfigChange, ConfigDescription, ConfigEntry, ConfigResource, ConfigResourceKind,
+    ConfigSource, ConfigType, CreatedTopic, DeleteUntil, MorePartitions, NewTopic, OffsetQuery,
+    PartitionDescription, TopicDescription, TopicSelector,
 };
 
 use crate::backoff::Backoff;
@@ -181,31 +184,54 @@ impl Admin {
             .collect()
     }
 
-    /// Changes the configuration of one topic: all changes, or none.
+    /// Brings topics to more partitions, without loss. A success means that every shard of the broker serves them.
+    ///
+    /// Producers and consumers that run notice them when they refresh their metadata, at the latest after
+    /// `metadata.max.age.ms`. A record with a key may go to another partition than the earlier ones of its key: readers
+    /// see the order of a key only up to here, and again from here on.
     ///
     /// # Errors
-    /// A change that is refused, or no answer within `default.api.timeout.ms`.
-    pub async fn alter_topic_configs(
+    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole;
+    /// [`AdminError::OutcomeUnknown`] if the request was sent and its answer lost.
+    pub async fn create_partitions(
         &self,
-        topic: &str,
-        changes: &[ConfigChange],
-    ) -> Result<(), AdminError> {
-        let request = AlterTopicConfigsRequest {
-            validate_only: false,
-            topics: vec![AlterTopic {
-                name: topic.to_owned(),
-                changes: changes.to_vec(),
-            }],
+        topics: &[MorePartitions],
+    ) -> Result<Vec<Result<(), AdminError>>, AdminError> {
+        self.more_partitions(topics, false, Repeat::Harmful).await
+    }
+
+    /// Says what [`create_partitions`](Self::create_partitions) would say, and adds none.
+    ///
+    /// # Errors
+    /// No answer within `default.api.timeout.ms`, or a request that is refused as a whole.
+    pub async fn validate_create_partitions(
+        &self,
+        topics: &[MorePartitions],
+    ) -> Result<Vec<Result<(), AdminError>>, AdminError> {
+        self.more_partitions(topics, true, Repeat::Harmless).await
+    }
+
+    async fn more_partitions(
+        &self,
+        topics: &[MorePartitions],
+        validate_only: bool,
+        repeat: Repeat,
+    ) -> Result<Vec<Result<(), AdminError>>, AdminError> {
+        let action = "adding partitions";
+        let request = CreatePartitionsRequest {
+            timeout_ms: self.timeout_ms(),
+            validate_only,
+            topics: topics.to_vec(),
         };
-        let response = self
-            .call("altering a topic", &request, Repeat::Harmless)
-            .await?;
-        let answer = response
-            .topics
-            .into_iter()
-            .find(|altered| altered.name == topic)
-            .ok_or_else(|| missing("altering a topic", topic))?;
-        accept(answer.error, &answer.error_message, topic)
+        let mut grown = self.call(action, &request, repeat).await?.topics;
+        topics
+            .iter()
+            .map(|topic| {
+                let answer = take_first(&mut grown, |grown| grown.name == topic.name)
+                    .ok_or_else(|| missing(action, &topic.name))?;
+                Ok(accept(answer.error, &answer.error_message, &topic.name))
+            })
+            .collect()
     }
 
     /// The cluster and its brokers.

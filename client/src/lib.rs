@@ -25,8 +25,9 @@ mod record;
 mod requests;
 
 pub use admin::{
-    Admin, BrokerInfo, ClusterDescription, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic,
-    DeleteUntil, NewTopic, OffsetQuery, PartitionDescription, TopicDescription, TopicListing,
+    Admin, BrokerInfo, ClusterDescription, ConfigChange, ConfigDescription, ConfigEntry,
+    ConfigResource, ConfigResourceKind, ConfigSource, ConfigType, CreatedTopic, DeleteUntil,
+    MorePartitions, NewTopic, OffsetQuery, PartitionDescription, TopicDescription, TopicListing,
     TopicSelector,
 };
 pub use config::{AutoOffsetReset, ClientConfig, FetchMode, Partitioner};

@@ -2,8 +2,9 @@
 
 use corelog_protocol::native::{
     AlterTopicConfigsRequest, AlterTopicConfigsResponse, ApiVersionsRequest, ApiVersionsResponse,
-    CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse, DescribeTopicsRequest, DescribeTopicsResponse,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    DescribeConfigsRequest, DescribeConfigsResponse, DescribeTopicsRequest, DescribeTopicsResponse,
     HelloRequest, HelloResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
     MetadataResponse, UnsubscribeRequest, UnsubscribeResponse,
 };
@@ -26,6 +27,8 @@ answered_by! {
     DeleteTopicsRequest => DeleteTopicsResponse,
     DescribeTopicsRequest => DescribeTopicsResponse,
     AlterTopicConfigsRequest => AlterTopicConfigsResponse,
+    CreatePartitionsRequest => CreatePartitionsResponse,
+    DescribeConfigsRequest => DescribeConfigsResponse,
     ListOffsetsRequest => ListOffsetsResponse,
     DeleteRecordsRequest => DeleteRecordsResponse,
     UnsubscribeRequest => UnsubscribeResponse,

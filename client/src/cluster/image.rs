@@ -7,6 +7,8 @@ use std::sync::Arc;
 use corelog_protocol::native::{BrokerInfo, MetadataResponse, PartitionMetadata, TopicMetadata};
 use corelog_protocol::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, ShardId, TopicId};
 
+use crate::record::TopicPartition;
+
 /// A core of a broker: what a client keeps a connection to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Node {
@@ -53,6 +55,13 @@ impl ClusterImage {
     /// The cluster's id, once a broker told it.
     pub(crate) fn known_cluster_id(&self) -> Option<String> {
         (self.version > 0).then(|| self.cluster_id.clone())
+    }
+
+    /// True if the cluster is known to have this partition.
+    pub(crate) fn has(&self, partition: &TopicPartition) -> bool {
+        self.topics
+            .get(&partition.topic)
+            .is_some_and(|topic| topic.partition(partition.partition).is_some())
     }
 
     /// The picture after a broker's answer. An answer older than this picture only counts as a look: a broker that lags

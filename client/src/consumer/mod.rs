@@ -108,10 +108,8 @@ impl Consumer {
         let within = self.shared.settings.api_timeout;
         let mut backoff = crate::backoff::Backoff::new(cluster.settings().retry_backoff);
         let mut reason = "no broker answered".to_owned();
-        while partitions
-            .iter()
-            .any(|partition| !image.topics.contains_key(&partition.topic))
-        {
+        // A partition that the metadata lacks may have been added since it was fetched.
+        while partitions.iter().any(|partition| !image.has(partition)) {
             let left = within.saturating_sub(start.elapsed());
             let refreshed = tokio::time::timeout(left, cluster.refresh(image.version)).await;
             reason = match refreshed {
@@ -135,16 +133,11 @@ impl Consumer {
                     reason,
                 });
             }
-            let complete = partitions
-                .iter()
-                .all(|partition| image.topics.contains_key(&partition.topic));
-            if !complete {
+            if !partitions.iter().all(|partition| image.has(partition)) {
                 tokio::time::sleep(wait).await;
             }
         }
-        partitions
-            .iter()
-            .try_for_each(|partition| crate::leaders::check_exists(&image, partition))
+        Ok(())
     }
 
     /// The partitions assigned, in order.

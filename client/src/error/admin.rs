@@ -21,6 +21,16 @@ pub enum AdminError {
         /// The broker's words.
         message: String,
     },
+    /// The broker refused it for one broker.
+    #[error("broker {broker}: {code}: {message}")]
+    Broker {
+        /// The broker's id, as it was asked for.
+        broker: String,
+        /// Kafka's error code.
+        code: ErrorCode,
+        /// The broker's words.
+        message: String,
+    },
     /// No answer within `default.api.timeout.ms`.
     #[error("{action} took longer than {} ms: {reason}", .waited.as_millis())]
     Timeout {
@@ -58,7 +68,7 @@ impl AdminError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Topic { code, .. } => code.is_retriable(),
+            Self::Topic { code, .. } | Self::Broker { code, .. } => code.is_retriable(),
             Self::Timeout { .. } => true,
             Self::Request(error) => error.is_retriable(),
             Self::IncompleteAnswer { .. } | Self::OutcomeUnknown { .. } => false,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use corelog_protocol::Timestamp;
+use corelog_protocol::{PartitionIndex, Timestamp};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -125,9 +125,11 @@ impl Producer {
         let timestamp = record.timestamp.unwrap_or_else(Timestamp::now);
         let mut granted = None;
         if let Some(topic) = shared.topic(record.topic) {
-            match append(shared, &topic, &record, timestamp, &mut granted)? {
-                Attempt::Batched(delivery) => return Ok(delivery),
-                Attempt::WantsMemory(_) => {}
+            match append(shared, &topic, &record, timestamp, &mut granted) {
+                Ok(Attempt::Batched(delivery)) => return Ok(delivery),
+                // The partition may have been added since the metadata was fetched.
+                Ok(Attempt::WantsMemory(_)) | Err(ProduceError::NoSuchPartition { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         self.send_when_possible(record, timestamp).await
@@ -141,7 +143,7 @@ impl Producer {
     ) -> Result<Delivery, ProduceError> {
         let shared = &self.handle.shared;
         let start = Instant::now();
-        let topic = self.topic(record.topic).await?;
+        let topic = self.topic(record.topic, record.partition).await?;
         let mut granted: Option<Reservation> = None;
         loop {
             match append(shared, &topic, &record, timestamp, &mut granted)? {
@@ -163,10 +165,16 @@ impl Producer {
         }
     }
 
-    /// The lanes of a topic, once its metadata is there.
-    async fn topic(&self, name: &str) -> Result<Arc<TopicLanes>, ProduceError> {
+    /// The lanes of a topic, once its metadata is there; of new metadata, if the present one lacks the partition.
+    async fn topic(
+        &self,
+        name: &str,
+        partition: Option<PartitionIndex>,
+    ) -> Result<Arc<TopicLanes>, ProduceError> {
         let shared = &self.handle.shared;
-        if let Some(topic) = shared.topic(name) {
+        if let Some(topic) = shared.topic(name)
+            && partition.is_none_or(|partition| topic.lane(partition).is_some())
+        {
             return Ok(topic);
         }
         let name: Arc<str> = name.into();
@@ -215,7 +223,7 @@ impl Producer {
     /// # Errors
     /// [`ProduceError::NoMetadata`].
     pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, ProduceError> {
-        self.topic(topic).await?;
+        self.topic(topic, None).await?;
         let image = self.handle.shared.cluster.image();
         Ok(image
             .topics

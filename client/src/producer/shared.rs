@@ -45,6 +45,13 @@ pub(super) struct TopicLanes {
     pub(super) next_round: AtomicU32,
 }
 
+impl TopicLanes {
+    /// The lane of a partition, if the topic is known to have it.
+    pub(super) fn lane(&self, partition: PartitionIndex) -> Option<&Arc<Lane>> {
+        self.lanes.get(usize::try_from(partition.get()).ok()?)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Counter(AtomicU64);
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use corelog_client::{
-    Admin, AdminError, ConfigChange, ConsumeError, DeleteUntil, ErrorCode, NewTopic, Offset,
-    OffsetQuery, PartitionIndex, TopicPartition,
+    Admin, AdminError, BrokerId, ConfigChange, ConfigResource, ConsumeError, DeleteUntil,
+    ErrorCode, MorePartitions, NewTopic, Offset, OffsetQuery, PartitionIndex, TopicPartition,
 };
+use corelog_protocol::native::DescribeConfigsRequest;
 
 use crate::fake::FakeBroker;
 
@@ -154,6 +155,115 @@ async fn a_creation_or_deletion_whose_answer_is_lost_is_not_sent_again() {
     let topics = admin.list_topics().await.unwrap();
     assert_eq!(topics[0].name, "fresh", "it was carried out once");
     assert_eq!(topics.len(), 1);
+}
+
+fn more(name: &str, count: i32) -> MorePartitions {
+    MorePartitions {
+        name: name.to_owned(),
+        count,
+    }
+}
+
+#[tokio::test]
+async fn topics_get_more_partitions_each_with_its_own_result() {
+    let broker = FakeBroker::start(&[("grows", 1), ("stays", 3)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    let wanted = [more("stays", 3), more("absent", 2), more("grows", 4)];
+    let codes = |results: Vec<Result<(), AdminError>>| -> Vec<Option<ErrorCode>> {
+        let results = results.into_iter().zip(&wanted);
+        results
+            .map(|(result, more)| match result {
+                Ok(()) => None,
+                Err(AdminError::Topic { topic, code, .. }) if topic == more.name => Some(code),
+                Err(other) => panic!("{other}"),
+            })
+            .collect()
+    };
+    let expected = [
+        Some(ErrorCode::InvalidPartitions),
+        Some(ErrorCode::UnknownTopicOrPartition),
+        None,
+    ];
+    let validated = admin.validate_create_partitions(&wanted).await.unwrap();
+    assert_eq!(codes(validated), expected);
+    assert_eq!(broker.state().topics["grows"].partitions.len(), 1);
+    let done = admin.create_partitions(&wanted).await.unwrap();
+    assert_eq!(codes(done), expected);
+    assert_eq!(broker.state().topics["grows"].partitions.len(), 4);
+}
+
+/// A second time would be refused, for the topic has the partitions by then.
+#[tokio::test]
+async fn an_addition_of_partitions_whose_answer_is_lost_is_not_sent_again() {
+    let broker = FakeBroker::start(&[("grows", 1)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    broker.change(|state| state.script.lose_after_change = 1);
+    let error = admin.create_partitions(&[more("grows", 2)]).await;
+    assert!(
+        matches!(error, Err(AdminError::OutcomeUnknown { .. })),
+        "{error:?}"
+    );
+    assert_eq!(broker.state().seen.changes, 1);
+    assert_eq!(broker.state().topics["grows"].partitions.len(), 2);
+
+    broker.change(|state| state.script.lose_after_change = 1);
+    let validated = admin.validate_create_partitions(&[more("grows", 3)]).await;
+    validated.unwrap()[0].as_ref().unwrap();
+    assert_eq!(
+        broker.state().seen.changes,
+        3,
+        "asking again changes nothing"
+    );
+}
+
+#[tokio::test]
+async fn settings_are_described_in_the_order_of_the_question() {
+    let broker = FakeBroker::start(&[("there", 1)]).await;
+    broker.change(|state| {
+        let topic = state.topics.get_mut("there").unwrap();
+        for name in ["a", "b", "c"] {
+            topic.configs.insert(name.to_owned(), "1".to_owned());
+        }
+    });
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    let key = |key: &str| ConfigResource {
+        keys: Some(vec![key.to_owned()]),
+        ..ConfigResource::topic("there")
+    };
+    let resources = [
+        key("a"),
+        key("b"),
+        ConfigResource::topic("absent"),
+        key("c"),
+        ConfigResource::broker(BrokerId::new(3)),
+    ];
+    let described = admin.describe_configs(&resources).await.unwrap();
+    let names: Vec<String> = described
+        .iter()
+        .map(|result| match result {
+            Ok(settings) => settings.iter().map(|it| it.name.as_str()).collect(),
+            Err(error) => error.to_string(),
+        })
+        .collect();
+    assert_eq!(names[..2], ["a", "b"]);
+    assert!(names[2].starts_with("absent: UNKNOWN_TOPIC_OR_PARTITION"));
+    assert_eq!(names[3], "c");
+    assert!(
+        names[4].starts_with("broker 3: INVALID_REQUEST"),
+        "{names:?}"
+    );
+}
+
+#[tokio::test]
+async fn more_resources_than_one_request_may_name_are_asked_for_in_several() {
+    let broker = FakeBroker::start(&[("there", 1)]).await;
+    let admin = Admin::new(&broker.config()).await.unwrap();
+    let most = DescribeConfigsRequest::MAX_RESOURCES;
+    let resources = vec![ConfigResource::topic("there"); 2 * most + 1];
+    let described = admin.describe_configs(&resources).await.unwrap();
+    assert_eq!(described.len(), resources.len());
+    assert!(described.iter().all(Result::is_ok));
+    assert_eq!(broker.state().seen.describe_configs, 3);
 }
 
 #[tokio::test]

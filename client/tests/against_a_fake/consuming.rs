@@ -490,3 +490,17 @@ async fn offsets_are_told_and_what_does_not_exist_is_named() {
         assert!(matches!(error, ConsumeError::NotAssigned { .. }), "{error}");
     }
 }
+
+/// The metadata at hand is young, and lacks what was added since.
+#[tokio::test]
+async fn a_partition_that_was_just_added_can_be_assigned_at_once() {
+    let broker = FakeBroker::start(&[("orders", 2)]).await;
+    let mut consumer = Consumer::new(&config(&broker, "fetch")).await.unwrap();
+    consumer.assign(&[partition(0)]).await.unwrap();
+    broker.change(|state| assert!(state.topics.get_mut("orders").unwrap().grow(3)));
+    consumer
+        .assign(&[partition(0), partition(2)])
+        .await
+        .unwrap();
+    assert_eq!(consumer.assignment(), [partition(0), partition(2)]);
+}

@@ -55,7 +55,7 @@ pub(crate) struct Script {
     pub(crate) max_payload: Option<u32>,
     /// The next produce requests are appended, and the connection is lost before the answer.
     pub(crate) lose_after_append: usize,
-    /// The next requests that create, delete or alter topics are carried out, and the connection is lost before the
+    /// The next requests that create, delete, alter or enlarge topics are carried out, and the connection is lost before the
     /// answer.
     pub(crate) lose_after_change: usize,
     /// Produce requests wait unanswered and unappended.
@@ -83,8 +83,9 @@ pub(crate) struct Seen {
     pub(crate) most_produce_waiting: usize,
     pub(crate) misrouted: usize,
     pub(crate) metadata_requests: usize,
-    /// Requests that create, delete or alter topics.
+    /// Requests that create, delete, alter or enlarge topics.
     pub(crate) changes: usize,
+    pub(crate) describe_configs: usize,
     pub(crate) subscribes: usize,
     pub(crate) credit_granted: u64,
     pub(crate) pushed: u64,
@@ -350,7 +351,10 @@ async fn handle(
             }
             outlet.reply(&frame, &UnsubscribeResponse {}, Bytes::new());
         }
-        api @ (ApiKey::CreateTopics | ApiKey::DeleteTopics | ApiKey::AlterTopicConfigs) => {
+        api @ (ApiKey::CreateTopics
+        | ApiKey::DeleteTopics
+        | ApiKey::AlterTopicConfigs
+        | ApiKey::CreatePartitions) => {
             let lose = {
                 let mut state = shared.state();
                 state.seen.changes += 1;

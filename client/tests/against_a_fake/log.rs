@@ -28,6 +28,14 @@ impl Topic {
         }
     }
 
+    /// Has so many partitions from now on; false if that is not more.
+    pub(crate) fn grow(&mut self, partitions: i32) -> bool {
+        let (now, wanted) = (self.partitions.len(), usize::try_from(partitions).unwrap());
+        self.partitions
+            .extend((now..wanted).map(|_| Partition::new()));
+        wanted > now
+    }
+
     pub(crate) fn partition(&mut self, index: PartitionIndex) -> Option<&mut Partition> {
         self.partitions
             .get_mut(usize::try_from(index.get()).unwrap())

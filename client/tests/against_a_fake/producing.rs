@@ -202,6 +202,23 @@ async fn a_record_that_can_never_be_sent_is_refused_at_once() {
     );
 }
 
+/// The metadata at hand is young, and lacks what was added since.
+#[tokio::test]
+async fn a_partition_that_was_just_added_is_sent_to_at_once() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let producer = Producer::new(&broker.config()).await.unwrap();
+    let to = |partition| ProducerRecord::to("orders").partition(PartitionIndex::new(partition));
+    producer.send(to(0)).await.unwrap().await.unwrap();
+    broker.change(|state| assert!(state.topics.get_mut("orders").unwrap().grow(3)));
+    let sent = producer.send(to(2)).await.unwrap().await.unwrap();
+    assert_eq!(sent.partition, PartitionIndex::new(2));
+    let error = producer.send(to(3)).await.unwrap_err();
+    assert!(
+        matches!(error, ProduceError::NoSuchPartition { partitions: 3, .. }),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn an_unknown_topic_is_waited_for_and_then_named() {
     let broker = FakeBroker::start(&[]).await;

@@ -6,9 +6,11 @@ use corelog_client::{
 };
 use corelog_protocol::native::{
     AlterTopicConfigsRequest, AlterTopicConfigsResponse, AlteredTopic, ApiKey, ApiVersionsResponse,
-    BrokerInfo, CreateTopicsRequest, CreateTopicsResponse, CreatedTopic,
-    DeleteRecordsPartitionResponse, DeleteRecordsRequest, DeleteRecordsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse, DeleteUntil, DeletedTopic, Frame,
+    BrokerInfo, ConfigDescription, ConfigResource, ConfigResourceDescription, ConfigResourceKind,
+    ConfigSource, ConfigType, CreatePartitionsRequest, CreatePartitionsResponse,
+    CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, DeleteRecordsPartitionResponse,
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    DeleteUntil, DeletedTopic, DescribeConfigsRequest, DescribeConfigsResponse, Frame,
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, Message,
     MetadataRequest, MetadataResponse, OffsetQuery, PartitionMetadata, TopicMetadata,
 };
@@ -82,6 +84,19 @@ pub(crate) fn about_topics(api: ApiKey, frame: &Frame, outlet: &Outlet, shared: 
             });
             let response = AlterTopicConfigsResponse {
                 topics: topics.collect(),
+            };
+            outlet.reply(frame, &response, Bytes::new());
+        }
+        ApiKey::CreatePartitions => {
+            let request = CreatePartitionsRequest::decode(metadata).unwrap();
+            outlet.reply(frame, &enlarge(&request, &mut state), Bytes::new());
+        }
+        ApiKey::DescribeConfigs => {
+            state.seen.describe_configs += 1;
+            let request = DescribeConfigsRequest::decode(metadata).unwrap();
+            let resources = request.resources.iter();
+            let response = DescribeConfigsResponse {
+                resources: resources.map(|it| describe_configs(it, &state)).collect(),
             };
             outlet.reply(frame, &response, Bytes::new());
         }
@@ -232,5 +247,56 @@ fn create(request: &CreateTopicsRequest, state: &mut State) -> CreateTopicsRespo
     });
     CreateTopicsResponse {
         topics: topics.collect(),
+    }
+}
+
+fn enlarge(request: &CreatePartitionsRequest, state: &mut State) -> CreatePartitionsResponse {
+    let topics = request.topics.iter().map(|more| AlteredTopic {
+        name: more.name.clone(),
+        error: match state.topics.get_mut(&more.name) {
+            None => ErrorCode::UnknownTopicOrPartition,
+            Some(topic) if request.validate_only => error_unless(
+                topic.partitions.len() < usize::try_from(more.count).unwrap(),
+                ErrorCode::InvalidPartitions,
+            ),
+            Some(topic) => error_unless(topic.grow(more.count), ErrorCode::InvalidPartitions),
+        },
+        error_message: None,
+    });
+    CreatePartitionsResponse {
+        topics: topics.collect(),
+    }
+}
+
+/// Only what a topic sets itself; this broker has no settings.
+fn describe_configs(resource: &ConfigResource, state: &State) -> ConfigResourceDescription {
+    let topic = match resource.kind {
+        ConfigResourceKind::Topic => state.topics.get(&resource.name),
+        ConfigResourceKind::Broker => None,
+    };
+    let keys = resource.keys.as_deref();
+    let settings = topic.iter().flat_map(|topic| &topic.configs);
+    ConfigResourceDescription {
+        kind: resource.kind,
+        name: resource.name.clone(),
+        error: match resource.kind {
+            ConfigResourceKind::Topic => {
+                error_unless(topic.is_some(), ErrorCode::UnknownTopicOrPartition)
+            }
+            ConfigResourceKind::Broker => ErrorCode::InvalidRequest,
+        },
+        error_message: None,
+        configs: settings
+            .filter(|(name, _)| keys.is_none_or(|keys| keys.contains(name)))
+            .map(|(name, value)| ConfigDescription {
+                name: name.clone(),
+                value: value.clone(),
+                source: ConfigSource::Topic,
+                read_only: false,
+                value_type: ConfigType::Long,
+                default_value: "-1".to_owned(),
+                documentation: String::new(),
+            })
+            .collect(),
     }
 }
