@@ -71,10 +71,15 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create, list, describe, delete and alter topics.
+    /// Create, list, describe, delete and enlarge topics.
     Topic {
         #[command(subcommand)]
         command: TopicCommand,
+    },
+    /// Show the settings of topics and brokers, and change those of topics.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
     },
     /// Write the lines of stdin to a topic, one record a line.
     ///
@@ -140,18 +145,62 @@ pub(crate) enum TopicCommand {
         #[arg(long, value_name = "PARTITION", value_parser = clap::value_parser!(i32).range(0..))]
         partition: Vec<i32>,
     },
-    /// Change settings of a topic.
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
-    Alter {
+    /// Add partitions to a topic. Records with a key may go to another partition from then on.
+    AddPartitions {
         /// The topic's name.
         name: String,
-        /// A setting and its new value. May be repeated.
-        #[arg(long, value_name = "NAME=VALUE", group = "change")]
-        set: Vec<Setting>,
-        /// A setting to return to its default. May be repeated.
-        #[arg(long, value_name = "NAME", group = "change")]
-        unset: Vec<String>,
+        /// How many partitions it shall have in all.
+        #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+        count: i32,
+        /// Only say whether it can be done.
+        #[arg(long)]
+        dry_run: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show settings that somebody has changed, and who.
+    Describe {
+        #[command(flatten)]
+        owner: ConfigOwner,
+        /// Also the settings that have their default.
+        #[arg(long)]
+        all: bool,
+        /// Say what each setting does.
+        #[arg(long, short)]
+        verbose: bool,
+    },
+    /// Set settings of a topic: all of them, or none.
+    Set {
+        /// The topic's name.
+        #[arg(long)]
+        topic: String,
+        /// The settings and their new values.
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        settings: Vec<Setting>,
+    },
+    /// Return settings of a topic to what the broker gives it: all of them, or none.
+    Unset {
+        /// The topic's name.
+        #[arg(long)]
+        topic: String,
+        /// The settings' names.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// Whose settings.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ConfigOwner {
+    /// A topic, by its name.
+    #[arg(long)]
+    pub(crate) topic: Option<String>,
+    /// A broker, by its id.
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) broker: Option<i32>,
 }
 
 /// Which records are deleted.
@@ -320,7 +369,27 @@ mod tests {
 
     #[test]
     fn altering_nothing_is_refused() {
-        assert!(Cli::try_parse_from(["corelog", "topic", "alter", "t"]).is_err());
-        assert!(Cli::try_parse_from(["corelog", "topic", "alter", "t", "--unset", "a"]).is_ok());
+        let parses = |arguments: &[&str]| {
+            let arguments = [&["corelog", "config"], arguments].concat();
+            Cli::try_parse_from(arguments).is_ok()
+        };
+        assert!(!parses(&["set", "--topic", "t"]));
+        assert!(!parses(&["set", "--topic", "t", "retention.ms"]));
+        assert!(parses(&["set", "--topic", "t", "retention.ms=1", "a=b"]));
+        assert!(!parses(&["unset", "--topic", "t"]));
+        assert!(parses(&["unset", "--topic", "t", "retention.ms"]));
+    }
+
+    #[test]
+    fn settings_are_shown_of_one_owner() {
+        let parses = |arguments: &[&str]| {
+            let arguments = [&["corelog", "config", "describe"], arguments].concat();
+            Cli::try_parse_from(arguments).is_ok()
+        };
+        assert!(parses(&["--topic", "t", "--all"]));
+        assert!(parses(&["--broker", "1", "-v"]));
+        assert!(!parses(&[]));
+        assert!(!parses(&["--topic", "t", "--broker", "1"]));
+        assert!(!parses(&["--broker", "-1"]));
     }
 }

@@ -4,6 +4,7 @@
 
 mod acknowledgements;
 mod args;
+mod config;
 mod consume;
 mod doctor;
 mod interrupt;
@@ -54,6 +55,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         match &cli.command {
             Command::Topic { command } => topic::run(command, &cli.global).await,
+            Command::Config { command } => config::run(command, &cli.global).await,
             Command::Produce(arguments) => produce::run(arguments, &cli.global).await,
             Command::Consume(arguments) => consume::run(arguments, &cli.global).await,
             Command::Doctor(_) | Command::Log { .. } => unreachable!("it was run above"),

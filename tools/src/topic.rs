@@ -1,16 +1,16 @@
-//! `corelog topic`: create, list, describe, delete, alter.
+//! `corelog topic`: create, list, describe, delete, and more partitions.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use corelog_client::{
-    Admin, AdminError, ConfigChange, ConfigEntry, ConfigSource, CreatedTopic, DeleteUntil,
-    ErrorCode, NewTopic, PartitionDescription, PartitionIndex, TopicDescription, TopicListing,
+    Admin, AdminError, ConfigEntry, ConfigSource, CreatedTopic, DeleteUntil, ErrorCode,
+    MorePartitions, NewTopic, PartitionDescription, PartitionIndex, TopicDescription, TopicListing,
     TopicPartition,
 };
 use serde::Serialize;
 
-use crate::args::{Format, Global, Setting, TopicCommand};
+use crate::args::{Format, Global, TopicCommand};
 use crate::output;
 use crate::table::Table;
 
@@ -45,7 +45,11 @@ pub(crate) async fn run(command: &TopicCommand, global: &Global) -> anyhow::Resu
             before,
             partition,
         } => delete_records(&admin, name, before.0, partition, format).await,
-        TopicCommand::Alter { name, set, unset } => alter(&admin, name, set, unset, format).await,
+        TopicCommand::AddPartitions {
+            name,
+            count,
+            dry_run,
+        } => add_partitions(&admin, name, *count, *dry_run, format).await,
     }
 }
 
@@ -276,14 +280,18 @@ fn configs_of(configs: Vec<ConfigEntry>) -> Vec<Config> {
         .map(|config| Config {
             name: config.name,
             value: config.value,
-            source: match config.source {
-                ConfigSource::Default => "default",
-                ConfigSource::Broker => "broker",
-                ConfigSource::Topic => "topic",
-            },
+            source: source_name(config.source),
             read_only: config.read_only,
         })
         .collect()
+}
+
+pub(crate) fn source_name(source: ConfigSource) -> &'static str {
+    match source {
+        ConfigSource::Default => "default",
+        ConfigSource::Broker => "broker",
+        ConfigSource::Topic => "topic",
+    }
 }
 
 async fn delete(admin: &Admin, names: &[String], format: Format) -> anyhow::Result<ExitCode> {
@@ -364,25 +372,41 @@ async fn delete_records(
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-async fn alter(
+#[derive(Serialize)]
+struct Grown<'a> {
+    name: &'a str,
+    partitions: i32,
+    dry_run: bool,
+}
+
+async fn add_partitions(
     admin: &Admin,
     name: &str,
-    set: &[Setting],
-    unset: &[String],
+    count: i32,
+    dry_run: bool,
     format: Format,
 ) -> anyhow::Result<ExitCode> {
-    let set = set.iter().map(|setting| ConfigChange {
-        name: setting.name.clone(),
-        value: Some(setting.value.clone()),
-    });
-    let unset = unset.iter().map(|name| ConfigChange {
-        name: name.clone(),
-        value: None,
-    });
-    let changes: Vec<ConfigChange> = set.chain(unset).collect();
-    admin.alter_topic_configs(name, &changes).await?;
-    let altered = serde_json::json!({ "name": name, "changes": changes.len() });
-    output::print(format, &altered, |out| writeln!(out, "altered {name}"))?;
+    let wanted = [MorePartitions {
+        name: name.to_owned(),
+        count,
+    }];
+    let results = if dry_run {
+        admin.validate_create_partitions(&wanted).await?
+    } else {
+        admin.create_partitions(&wanted).await?
+    };
+    for result in results {
+        result?;
+    }
+    let grown = Grown {
+        name,
+        partitions: count,
+        dry_run,
+    };
+    output::print(format, &grown, |out| {
+        let has = if dry_run { "would have" } else { "has" };
+        writeln!(out, "{name} {has} {count} partitions")
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

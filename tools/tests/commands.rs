@@ -71,15 +71,7 @@ fn a_topic_lives_from_create_to_delete() {
     assert_eq!(listed[0]["durability"], "written");
     assert_eq!(listed[0]["id"], created["id"]);
 
-    broker.run(&["topic", "alter", "orders", "--set", "retention.ms=60000"]);
-    let wrong = broker.output(&["topic", "alter", "orders", "--set", "retention.ms=soon"]);
-    assert_eq!(wrong.status.code(), Some(1));
-    assert!(
-        stderr(&wrong).contains("INVALID_CONFIG"),
-        "{}",
-        stderr(&wrong)
-    );
-
+    broker.run(&["config", "set", "--topic", "orders", "retention.ms=60000"]);
     produce(&broker, &["orders", "--partition", "2"], "one\ntwo\n");
     let describe = ["topic", "describe", "orders", "--format", "json"];
     let described = json(&broker.run(&describe));
@@ -98,6 +90,146 @@ fn a_topic_lives_from_create_to_delete() {
     assert_eq!(deleted.stdout, b"deleted orders\n");
     assert!(stderr(&deleted).contains("absent: UNKNOWN_TOPIC_OR_PARTITION"));
     assert_eq!(broker.run(&["topic", "list", "--format", "json"]), b"[]\n");
+}
+
+#[test]
+fn a_topic_gets_more_partitions_and_never_fewer() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::start(folder.path());
+    broker.run(&["topic", "create", "orders", "--partitions", "2"]);
+    produce(&broker, &["orders", "--partition", "1"], "old\n");
+    let add = |count: &str, more: &[&str]| {
+        let arguments = ["topic", "add-partitions", "orders", "--count", count];
+        broker.output(&[&arguments[..], more].concat())
+    };
+    let partitions = || {
+        let listed = json(&broker.run(&["topic", "list", "--format", "json"]));
+        listed[0]["partitions"].as_i64().unwrap()
+    };
+
+    let dry = add("4", &["--dry-run"]);
+    assert_eq!(dry.stdout, b"orders would have 4 partitions\n");
+    assert_eq!(partitions(), 2);
+    let done = json(&add("4", &["--format", "json"]).stdout);
+    assert_eq!(done["name"], "orders");
+    assert_eq!(done["partitions"], 4);
+    assert_eq!(done["dry_run"], false);
+    assert_eq!(partitions(), 4);
+    let acknowledged = produce(&broker, &["orders", "--partition", "3"], "new\n");
+    assert_eq!(acknowledged, ["3\t0"]);
+    let read = broker.run(&["consume", "orders", "--exit-at-end"]);
+    let read = String::from_utf8(read).unwrap();
+    let mut lines: Vec<&str> = read.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["new", "old"]);
+
+    for (count, more) in [("4", &[][..]), ("3", &["--dry-run"])] {
+        let refused = add(count, more);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(refused.stdout.is_empty());
+        let said = stderr(&refused);
+        let expected = format!(
+            "orders: INVALID_PARTITIONS: topic `orders` has 4 partitions, {count} would not be more"
+        );
+        assert!(said.contains(&expected), "{said}");
+    }
+    assert_eq!(add("0", &[]).status.code(), Some(2));
+    let absent = ["topic", "add-partitions", "absent", "--count", "9"];
+    let absent = broker.output(&absent);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(stderr(&absent).contains("absent: UNKNOWN_TOPIC_OR_PARTITION"));
+}
+
+#[test]
+fn settings_are_shown_with_their_source_set_and_unset() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::start(folder.path());
+    broker.run(&["topic", "create", "orders"]);
+    let describe = |arguments: &[&str]| {
+        let arguments = [&["config", "describe"], arguments].concat();
+        String::from_utf8(broker.run(&arguments)).unwrap()
+    };
+    assert_eq!(
+        describe(&["--topic", "orders"]),
+        "orders: every setting has its default, --all shows them\n"
+    );
+
+    let set = ["config", "set", "--topic", "orders"];
+    let good = ["segment.ms=1h", "cleanup.policy=compact,delete"];
+    let altered = broker.run(&[&set[..], &good].concat());
+    assert_eq!(altered, b"altered orders\n");
+    assert_eq!(
+        describe(&["--topic", "orders"]),
+        "CONFIG          VALUE           SOURCE  DEFAULT    TYPE\n\
+         segment.ms      3600000         topic   604800000  long\n\
+         cleanup.policy  compact,delete  topic   delete     list\n"
+    );
+    let explained = describe(&["--topic", "orders", "--verbose"]);
+    let lines: Vec<&str> = explained.lines().collect();
+    assert_eq!(
+        lines[0],
+        "segment.ms = 3600000  (topic; long, by default 604800000)"
+    );
+    assert_eq!(
+        lines[1],
+        "    A segment that holds records is closed after this long, even if it is not full. \
+         Allowed: milliseconds from 1 to 9223372036854775807."
+    );
+    let all = json(describe(&["--topic", "orders", "--all", "--format", "json"]).as_bytes());
+    let all = all.as_array().unwrap();
+    assert!(all.len() > 20, "{}", all.len());
+    let retention = all.iter().find(|it| it["name"] == "retention.ms").unwrap();
+    assert_eq!(retention["source"], "default");
+    assert_eq!(retention["type"], "long");
+    assert_eq!(retention["read_only"], false);
+    let documentation = retention["documentation"].as_str().unwrap();
+    assert!(documentation.contains("older than this"), "{documentation}");
+
+    // One value that is refused keeps the others from being set.
+    for (bad, expected) in [
+        (
+            "segment.bytes=1",
+            "`segment.bytes` cannot be `1`: it must be a number of bytes from 16384",
+        ),
+        ("segment.size=1", "`segment.size` is not a topic setting"),
+    ] {
+        let refused = broker.output(&[&set[..], &["retention.ms=5", bad]].concat());
+        assert_eq!(refused.status.code(), Some(1));
+        let said = stderr(&refused);
+        assert!(said.contains("orders: INVALID_CONFIG"), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+    broker.run(&[
+        "config",
+        "unset",
+        "--topic",
+        "orders",
+        "segment.ms",
+        "retention.ms",
+    ]);
+    let left = json(describe(&["--topic", "orders", "--format", "json"]).as_bytes());
+    assert_eq!(left.as_array().unwrap().len(), 1);
+    assert_eq!(left[0]["name"], "cleanup.policy");
+
+    let broker_settings = describe(&["--broker", "1"]);
+    let data_dir = format!("data.dir  {}", folder.path().display());
+    assert!(
+        broker_settings.lines().any(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            columns[..2].join("  ") == data_dir && columns[2] == "broker"
+        }),
+        "{broker_settings}"
+    );
+    let absent = broker.output(&["config", "describe", "--topic", "absent"]);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(stderr(&absent).contains("absent: UNKNOWN_TOPIC_OR_PARTITION"));
+    let other = broker.output(&["config", "describe", "--broker", "7"]);
+    assert_eq!(other.status.code(), Some(1));
+    let said = stderr(&other);
+    assert!(
+        said.contains("broker 7: INVALID_REQUEST: this is broker 1"),
+        "{said}"
+    );
 }
 
 #[test]
