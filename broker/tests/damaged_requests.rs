@@ -2,14 +2,15 @@
 //! own CRC made right again, so that the damage reaches what lies behind the frame.
 
 use corelog_protocol::native::{
-    AlterTopic, AlterTopicConfigsRequest, ApiVersionsRequest, ConfigChange, DeleteTopicsRequest,
-    DescribeTopicsRequest, FetchPartition, FetchRequest, Frame, FrameHeader, FrameKind,
-    FrameLimits, ListOffsetsPartition, ListOffsetsRequest, MetadataRequest, OffsetQuery,
-    ProducePartition, ProduceRequest, SubscribeCreditRequest, SubscribeRequest, TopicSelector,
-    UnsubscribeRequest, decode_frame,
+    AlterTopic, AlterTopicConfigsRequest, ApiVersionsRequest, ConfigChange, ConfigResource,
+    CreatePartitionsRequest, DeleteTopicsRequest, DescribeConfigsRequest, DescribeTopicsRequest,
+    FetchPartition, FetchRequest, Frame, FrameHeader, FrameKind, FrameLimits, ListOffsetsPartition,
+    ListOffsetsRequest, MetadataRequest, MorePartitions, OffsetQuery, ProducePartition,
+    ProduceRequest, SubscribeCreditRequest, SubscribeRequest, TopicSelector, UnsubscribeRequest,
+    decode_frame,
 };
 use corelog_protocol::{
-    Acks, ErrorCode, IsolationLevel, Offset, PartitionIndex, Timestamp, TopicId,
+    Acks, BrokerId, ErrorCode, IsolationLevel, Offset, PartitionIndex, Timestamp, TopicId,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -131,6 +132,31 @@ fn good_requests(topic_id: TopicId) -> Vec<Frame> {
             &[],
         ),
         frame(11, &ApiVersionsRequest {}, &[]),
+        frame(
+            12,
+            &CreatePartitionsRequest {
+                timeout_ms: 100,
+                validate_only: true,
+                topics: vec![MorePartitions {
+                    name: "nobody".to_owned(),
+                    count: 4,
+                }],
+            },
+            &[],
+        ),
+        frame(
+            13,
+            &DescribeConfigsRequest {
+                resources: vec![
+                    ConfigResource {
+                        keys: Some(vec!["retention.ms".to_owned()]),
+                        ..ConfigResource::topic("victim")
+                    },
+                    ConfigResource::broker(BrokerId::new(1)),
+                ],
+            },
+            &[],
+        ),
     ]
     .map(|bytes| {
         decode_frame(&mut bytes[..].into(), &FrameLimits::default())

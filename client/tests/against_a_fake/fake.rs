@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use corelog_client::{BrokerId, ClientConfig, ErrorCode, ShardId, TopicId};
@@ -188,8 +188,9 @@ impl Drop for FakeBroker {
 }
 
 impl Shared {
+    /// Also after a failed assertion about it, so that the failure is told and not the lock.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn changed(&self) {

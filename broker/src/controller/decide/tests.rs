@@ -369,18 +369,19 @@ fn more_partitions(topics: &[(&str, i32)]) -> Vec<MorePartitions> {
 #[test]
 fn a_topic_gets_the_partitions_that_it_lacks() {
     let replicated = NewTopic {
+        partitions: Some(4),
         replication_factor: Some(2),
         ..topic("orders")
     };
     let (image, _) = create(&image_of_brokers(&[1, 2, 3]), &[replicated]);
-    let (next, outcomes) = more(&image, &[("orders", 5)]);
+    let (next, outcomes) = more(&image, &[("orders", 6)]);
     assert_eq!(outcomes, [Ok("orders".to_owned())]);
     let (before, after) = (
         image.topic("orders").unwrap(),
         next.topic("orders").unwrap(),
     );
-    assert_eq!(after.partitions[..3], before.partitions[..]);
-    let placed: Vec<(Vec<i32>, LeaderEpoch)> = after.partitions[3..]
+    assert_eq!(after.partitions[..4], before.partitions[..]);
+    let placed: Vec<(Vec<i32>, LeaderEpoch)> = after.partitions[4..]
         .iter()
         .map(|partition| {
             assert_eq!(partition.leader, partition.replicas.first().copied());
@@ -389,9 +390,9 @@ fn a_topic_gets_the_partitions_that_it_lacks() {
             (replicas, partition.leader_epoch)
         })
         .collect();
-    // The circle goes on where the third partition left it.
+    // The circle goes on where the fourth partition left it.
     let zero = LeaderEpoch::ZERO;
-    assert_eq!(placed, [(vec![1, 2], zero), (vec![2, 3], zero)]);
+    assert_eq!(placed, [(vec![2, 3], zero), (vec![3, 1], zero)]);
     assert_eq!(after.id, before.id);
 }
 
