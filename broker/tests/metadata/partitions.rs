@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use corelog_protocol::native::{
-    CreatePartitionsRequest, CreatePartitionsResponse, MorePartitions, ProducePartitionResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, MorePartitions, ProducePartitionResponse,
 };
 use corelog_protocol::{ErrorCode, LeaderEpoch, Offset, TopicId};
 use tempfile::TempDir;
@@ -107,7 +108,7 @@ fn adding_partitions_is_refused_with_kafkas_errors() {
     let broker = BrokerProcess::start_with(
         folder.path(),
         1,
-        "topic.partitions.max = 8\npartitions.max = 12\n",
+        "topic.partitions.max = 8\npartitions.max = 12\noffsets.topic.num.partitions = 1\n",
     );
     let mut connection = broker.connect();
     for name in ["a", "b", "c"] {
@@ -165,4 +166,43 @@ fn a_fetch_that_waits_goes_on_waiting_while_partitions_are_added() {
         values_in(&frame.payload),
         [(Offset::ZERO, "at last".to_owned())]
     );
+}
+
+/// Its one member has them with its next heartbeat. The topic that keeps the group stays as it is: the
+/// group is found by the number of its partitions.
+#[test]
+fn a_group_that_reads_the_topic_is_given_the_added_partitions() {
+    let folder = TempDir::new().unwrap();
+    let broker = BrokerProcess::start(folder.path(), 2);
+    let mut connection = broker.connect();
+    connection.create_topic(NewTopicBuilder::new("grows", 2));
+    let count = |response: &ConsumerGroupHeartbeatResponse| {
+        let topics = response.assignment.iter().flatten();
+        topics.map(|topic| topic.partitions.len()).sum::<usize>()
+    };
+    let joined: ConsumerGroupHeartbeatResponse = connection.ask(&ConsumerGroupHeartbeatRequest {
+        group: "g".to_owned(),
+        member_id: "a".to_owned(),
+        member_epoch: ConsumerGroupHeartbeatRequest::JOIN_EPOCH,
+        rebalance_timeout_ms: Some(60_000),
+        topic_names: Some(vec!["grows".to_owned()]),
+        owned: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    });
+    assert_eq!((joined.error, count(&joined)), (ErrorCode::None, 2));
+
+    grow(&mut connection, "grows", 5);
+    let told: ConsumerGroupHeartbeatResponse = connection.ask(&ConsumerGroupHeartbeatRequest {
+        group: "g".to_owned(),
+        member_id: "a".to_owned(),
+        member_epoch: joined.member_epoch,
+        owned: joined.assignment.clone(),
+        ..ConsumerGroupHeartbeatRequest::default()
+    });
+    assert_eq!((told.error, count(&told)), (ErrorCode::None, 5));
+
+    let own = [("__consumer_offsets", 1000)];
+    let (code, message) = add(&mut connection, &own, false).remove(0);
+    assert_eq!(code, ErrorCode::InvalidPartitions);
+    assert!(message.contains("the cluster's own"), "{message}");
 }
