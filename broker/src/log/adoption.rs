@@ -11,17 +11,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use corelog_protocol::record::BatchHeader;
 use corelog_protocol::{LeaderEpoch, Offset};
 use crc32c::crc32c;
 
-use super::batch_scan::{Source, WalkFrom, Walked, find_batch, walk};
+use super::batch_scan::{Source, WalkFrom, Walked, find_batch, walk_with};
 use super::checksums;
 use super::index::SegmentIndex;
+use super::producers::Producers;
 use super::recovery::PartitionStart;
 use super::segment::{LARGEST_SEGMENT, base_offset_of, log_file_name};
 use super::shard_log::Shared;
 use super::{LogConfig, LogError, TopicPartition};
-use crate::runtime::{BLOCK, File, OpenMode, Storage};
+use crate::runtime::{BLOCK, File, OpenMode, Storage, unix_millis};
 
 /// Put behind the name of a segment that was set aside.
 const SET_ASIDE_SUFFIX: &str = "set-aside";
@@ -97,6 +99,8 @@ struct Found {
     segments: BTreeMap<Offset, Whole>,
     next_offset: Offset,
     epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Those of this cluster.
+    producers: Producers,
 }
 
 struct Whole {
@@ -122,6 +126,7 @@ impl Adoption<'_> {
             segments: BTreeMap::new(),
             next_offset: Offset::ZERO,
             epochs: Vec::new(),
+            producers: Producers::default(),
         };
         let last = *files.keys().next_back().expect("there is a segment");
         for (&base, &length) in files {
@@ -137,7 +142,7 @@ impl Adoption<'_> {
                 break;
             }
             found.next_offset = base;
-            let walked = self.walk(base, length, &found).await?;
+            let walked = self.walk(base, length, &mut found).await?;
             let damage = walked.stopped.clone().or_else(|| too_wide(base, &walked));
             found.next_offset = walked.next_offset;
             found.epochs.extend(walked.epochs);
@@ -158,7 +163,7 @@ impl Adoption<'_> {
         Ok(found)
     }
 
-    async fn walk(&self, base: Offset, length: u64, found: &Found) -> Result<Walked, LogError> {
+    async fn walk(&self, base: Offset, length: u64, found: &mut Found) -> Result<Walked, LogError> {
         let path = self.path(base);
         if length > LARGEST_SEGMENT {
             return Err(self.suspect(format!(
@@ -179,7 +184,17 @@ impl Adoption<'_> {
             rest: &[],
             rest_at: length,
         };
-        let walked = walk(&source, base, self.index_interval_bytes, from, length).await;
+        let now = unix_millis();
+        // Another cluster gave out the producer ids of its log, and ours gives out the same ones to
+        // others: their batches would pass for each other's.
+        let is_ours = self.origin == Origin::Unacknowledged;
+        let note = |header: &BatchHeader| {
+            if is_ours {
+                found.producers.note_on_disk(header, now);
+            }
+        };
+        let interval = self.index_interval_bytes;
+        let walked = walk_with(&source, base, interval, from, length, note).await;
         let walked = walked.map_err(LogError::io("read", &path))?;
         close(file, &path).await?;
         Ok(walked)
@@ -262,6 +277,7 @@ impl Adoption<'_> {
             log_start,
             block_crc: self.begun_block_crc(active, position).await?,
             epochs: found.epochs,
+            producers: found.producers.encode_at(found.next_offset),
         })
     }
 

@@ -117,6 +117,26 @@ pub(super) async fn walk(
     from: WalkFrom,
     end: u64,
 ) -> io::Result<Walked> {
+    walk_with(
+        source,
+        segment_base,
+        index_interval_bytes,
+        from,
+        end,
+        |_| {},
+    )
+    .await
+}
+
+/// As [`walk`], with a look at the header of each good batch.
+pub(super) async fn walk_with(
+    source: &Source<'_>,
+    segment_base: Offset,
+    index_interval_bytes: u64,
+    from: WalkFrom,
+    end: u64,
+    mut look: impl FnMut(&BatchHeader),
+) -> io::Result<Walked> {
     let mut walked = Walked {
         position: from.position,
         next_offset: from.next_offset,
@@ -167,6 +187,7 @@ pub(super) async fn walk(
             .index
             .observe(walked.position, size, last_offset, max_timestamp);
         walked.first_last_offset.get_or_insert(last_offset);
+        look(&header);
         walked.next_offset = Offset::new(last_offset.get() + 1);
         walked.position += size as u64;
     }

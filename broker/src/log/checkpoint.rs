@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId};
 use crc32c::crc32c;
 use futures_util::StreamExt;
@@ -23,6 +24,7 @@ use super::begun_blocks::{self, BegunBlocks};
 use super::canary::{Canary, is_planted};
 use super::folder;
 use super::partition_log::PartitionLog;
+use super::producers::is_coherent;
 use super::recovery::PartitionStart;
 use super::shard_log::{JOURNAL_FOLDER, Shared};
 use super::write_out::{Reach, Standing};
@@ -30,7 +32,9 @@ use super::{Generation, LogFailure, TopicPartition};
 use crate::runtime::sleep;
 
 pub(super) const MAGIC: [u8; 4] = *b"CLCP";
-pub(super) const FORMAT_VERSION: u16 = 2;
+pub(super) const FORMAT_VERSION: u16 = 3;
+/// The oldest format that is read: it knows no producers, and its broker took no batch of one.
+pub(super) const OLDEST_VERSION: u16 = 2;
 /// magic, version, reserved, CRC of what follows, generation, salt, covered sequence, flushed
 /// sequence, count of partitions, count of suspects
 pub(super) const HEADER_BYTES: usize = 52;
@@ -89,6 +93,9 @@ impl Checkpoint {
                 bytes.extend_from_slice(&epoch.get().to_le_bytes());
                 bytes.extend_from_slice(&offset.get().to_le_bytes());
             }
+            let length = u32::try_from(start.producers.len()).expect("producers are bounded");
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(&start.producers);
         }
         for (id, reason) in &self.suspects {
             bytes.extend_from_slice(id.topic_id.as_bytes());
@@ -124,19 +131,19 @@ impl Checkpoint {
             return Err("not a checkpoint (its first bytes are wrong)".to_owned());
         }
         let version = u16::from_le_bytes(reader.take().ok_or_else(cut)?);
-        if version != FORMAT_VERSION {
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version) {
             return Err(format!(
-                "of format {version}, and this broker reads {FORMAT_VERSION}"
+                "of format {version}, and this broker reads {OLDEST_VERSION} to {FORMAT_VERSION}"
             ));
         }
         reader.take::<2>().ok_or_else(cut)?;
         if reader.u32() != Some(crc32c(reader.rest)) {
             return Err("damaged (its checksum is wrong)".to_owned());
         }
-        Checkpoint::decode_body(&mut reader).ok_or_else(cut)
+        Checkpoint::decode_body(&mut reader, version).ok_or_else(cut)
     }
 
-    fn decode_body(reader: &mut Reader<'_>) -> Option<Checkpoint> {
+    fn decode_body(reader: &mut Reader<'_>, version: u16) -> Option<Checkpoint> {
         let generation = Generation {
             number: reader.u64()?,
             salt: reader.u64()?,
@@ -157,6 +164,10 @@ impl Checkpoint {
             for _ in 0..reader.u32()? {
                 epochs.push((LeaderEpoch::try_from(reader.i32()?).ok()?, reader.offset()?));
             }
+            let producers = match version {
+                OLDEST_VERSION => Bytes::new(),
+                _ => reader.producers()?,
+            };
             partitions.insert(
                 id,
                 PartitionStart {
@@ -167,6 +178,7 @@ impl Checkpoint {
                     log_start,
                     block_crc,
                     epochs,
+                    producers,
                 },
             );
         }
@@ -222,6 +234,13 @@ impl Reader<'_> {
         self.take()
             .map(i64::from_le_bytes)
             .and_then(Offset::from_sentinel)
+    }
+
+    fn producers(&mut self) -> Option<Bytes> {
+        let length = usize::try_from(self.u32()?).ok()?;
+        let (producers, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        is_coherent(producers).then(|| Bytes::copy_from_slice(producers))
     }
 }
 
@@ -437,6 +456,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::log::producers::example_producers;
 
     fn checkpoint() -> Checkpoint {
         let id = |partition| TopicPartition {
@@ -454,6 +474,7 @@ mod tests {
                 (LeaderEpoch::new(1), Offset::new(0)),
                 (LeaderEpoch::new(4), Offset::new(150)),
             ],
+            producers: example_producers(),
         };
         Checkpoint {
             generation: Generation {

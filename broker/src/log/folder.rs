@@ -16,6 +16,7 @@ use super::checksums;
 use super::compaction::first_dirty;
 use super::compaction::swap::finish_interrupted;
 use super::partition_log::{Opened, PartitionLog};
+use super::producers::{Producers, active_since};
 use super::recovery::PartitionStart;
 use super::removal::{self, DELETED_SUFFIX};
 use super::segment::{LARGEST_SEGMENT, Segment, base_offset_of};
@@ -160,7 +161,9 @@ pub(super) async fn open(
     } else {
         None
     };
+    let active_since = active_since(shared.options.producer_expiration);
     let opened = Opened {
+        producers: Producers::decode(&start.producers, active_since),
         first_dirty: first_dirty.unwrap_or(start.log_start),
         config,
         start,

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use corelog_protocol::{LeaderEpoch, Offset};
+use bytes::Bytes;
+use corelog_protocol::record::BatchHeader;
+use corelog_protocol::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
 use super::begun_blocks;
 use super::checkpoint;
 use super::index::{OFFSET_ENTRY_BYTES, SegmentIndex, TIME_ENTRY_BYTES};
 use super::journal::format;
+use super::producers::Producers;
 use super::recovery::PartitionStart;
 use super::{Suspect, TopicPartition};
 
@@ -61,6 +64,69 @@ pub struct PartitionPlace {
     pub block_crc: u32,
     /// Leader epochs and the offset each began at.
     pub epochs: Vec<(LeaderEpoch, Offset)>,
+    /// The idempotent producers that the log remembers.
+    pub producers: RememberedProducers,
+}
+
+/// What a log remembers of idempotent producers, in the bytes of a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RememberedProducers(Bytes);
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
+    /// When its last batch came, by the broker's clock.
+    pub last_active_ms: i64,
+    /// First sequence, first offset and last offset of its last batches, the oldest first.
+    pub batches: Vec<(Sequence, Offset, Offset)>,
+}
+
+impl RememberedProducers {
+    /// All of them.
+    pub fn list(&self) -> Vec<RememberedProducer> {
+        let producers = Producers::decode(&self.0, i64::MIN);
+        let remembered = producers.iter().map(|producer| RememberedProducer {
+            id: producer.id(),
+            epoch: producer.epoch(),
+            last_active_ms: producer.last_active_ms(),
+            batches: producer
+                .batches()
+                .iter()
+                .map(|it| (it.base_sequence, it.base_offset, it.last_offset()))
+                .collect(),
+        });
+        remembered.collect()
+    }
+}
+
+/// Brings what a checkpoint remembers up to date with the log as it is.
+#[derive(Debug)]
+pub struct ProducersOfLog {
+    producers: Producers,
+    end: Offset,
+}
+
+impl ProducersOfLog {
+    /// Begins with what the checkpoint says, as far as a log that ends at `end` reaches.
+    pub fn new(checkpointed: &RememberedProducers, end: Offset) -> ProducersOfLog {
+        let mut producers = Producers::decode(&checkpointed.0, i64::MIN);
+        producers.cut_back(end, Producers::default());
+        ProducersOfLog { producers, end }
+    }
+
+    /// Takes note of the next batch behind those.
+    pub fn note(&mut self, header: &BatchHeader, now_ms: i64) {
+        self.producers.note_on_disk(header, now_ms);
+    }
+
+    /// What is remembered.
+    pub fn finish(&self) -> RememberedProducers {
+        RememberedProducers(self.producers.encode_at(self.end))
+    }
 }
 
 impl Checkpoint {
@@ -76,6 +142,7 @@ impl Checkpoint {
                 log_start: start.log_start,
                 block_crc: start.block_crc,
                 epochs: start.epochs,
+                producers: RememberedProducers(start.producers),
             };
             (id, place)
         });
@@ -114,6 +181,7 @@ impl Checkpoint {
             log_start: place.log_start,
             block_crc: place.block_crc,
             epochs: place.epochs.clone(),
+            producers: place.producers.0.clone(),
         };
         checkpoint.partitions.insert(id, start);
         Ok(checkpoint.encode())

@@ -65,6 +65,11 @@ pub struct LogOptions {
     pub removal_step_bytes: u64,
     /// What compaction may use.
     pub compaction: CompactionOptions,
+    /// Idempotent producers that the shard's logs remember, each once for every partition it writes
+    /// to. At the bound those idle the longest are forgotten. Default 100,000, about 15 MB.
+    pub producers: usize,
+    /// A producer idle for longer is forgotten. Default 24 hours.
+    pub producer_expiration: Duration,
 }
 
 impl Default for LogOptions {
@@ -80,6 +85,8 @@ impl Default for LogOptions {
             open_files: 512,
             removal_step_bytes: 1 << 20,
             compaction: CompactionOptions::default(),
+            producers: 100_000,
+            producer_expiration: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -17,6 +17,7 @@ use corelog_protocol::{Durability, LeaderEpoch, Offset, Timestamp};
 
 use super::commit::Member;
 use super::compaction::LogCompaction;
+use super::producers::Producers;
 use super::reader::ReadAheads;
 use super::recovery::PartitionStart;
 use super::segment::{LARGEST_SEGMENT, Segment};
@@ -77,6 +78,7 @@ pub(super) struct State {
     pub(super) to_seal: Vec<Rc<Segment>>,
     pub(super) tail: Tail,
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
+    pub(super) producers: Producers,
     /// Bytes up to this cursor, and offset, are in groups.
     pub(super) grouped: u64,
     pub(super) grouped_end: Offset,
@@ -133,6 +135,7 @@ pub(super) struct Opened {
     pub(super) start: PartitionStart,
     pub(super) segments: BTreeMap<Offset, Rc<Segment>>,
     pub(super) tail: Tail,
+    pub(super) producers: Producers,
     /// Below it the log was compacted.
     pub(super) first_dirty: Offset,
 }
@@ -176,6 +179,7 @@ impl PartitionLog {
                 to_seal: Vec::new(),
                 tail: opened.tail,
                 epochs: opened.start.epochs.clone(),
+                producers: opened.producers,
                 grouped: cursor,
                 grouped_end: opened.start.next_offset,
                 grouped_segment: active.clone(),
@@ -293,6 +297,11 @@ impl PartitionLog {
                 .get(after)
                 .map_or(state.log_end, |(_, start)| *start),
         ))
+    }
+
+    /// Looks at what the log holds of idempotent producers.
+    pub(crate) fn with_producers<T>(&self, look: impl FnOnce(&mut Producers) -> T) -> T {
+        look(&mut self.state.borrow_mut().producers)
     }
 
     /// Takes new settings. A higher durability also applies to what was appended before.
@@ -519,10 +528,12 @@ impl PartitionLog {
         run: &[u8],
         leader_epoch: LeaderEpoch,
     ) -> Result<Timestamp, AppendError> {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
+        let mut borrowed = self.state.borrow_mut();
+        let state = &mut *borrowed;
         let mut rest = run;
         let mut largest = Timestamp::new(-1);
+        let mut new_producers = 0;
+        let mut clock = None;
         // An adopted log may hold epochs above its topic's. They must not fall all the same: a
         // start that reads the batches back would take it for damage.
         let latest = state.epochs.last().map(|(epoch, _)| *epoch);
@@ -569,6 +580,11 @@ impl PartitionLog {
             let end = position + size as u64;
             segment.checksums.borrow_mut().observe(end, &header);
             segment.grow(size);
+            if batch.producer_id().is_some() {
+                let now = *clock.get_or_insert_with(unix_millis);
+                let is_new = state.producers.note(batch.header(), base_offset, now);
+                new_producers += usize::from(is_new);
+            }
             state.log_end = next_offset;
             largest = largest.max(batch.max_timestamp());
             rest = after;
@@ -587,6 +603,10 @@ impl PartitionLog {
         }
         if state.config.durability == Durability::Memory {
             self.announce_change();
+        }
+        drop(borrowed);
+        if new_producers > 0 {
+            shared.note_new_producers(new_producers);
         }
         Ok(largest)
     }
@@ -615,6 +635,7 @@ impl PartitionLog {
         state.log_start_written = member.log_start;
         state.written_sequence = sequence;
         state.written_end = member.end_offset;
+        state.producers.written(member.end_offset);
         state.revision += 1;
         let announce = state.config.durability == Durability::Written;
         let dirty = state.tail.dirty_bytes(state.written_cursor);

@@ -192,6 +192,7 @@ impl PartitionLog {
         }
         // Nothing of the log is on its way any more, and nothing new comes: between appends.
         shared.commit.flush_log(shared, self).await?;
+        let producers = self.producers_before_cut(to).await?;
         let buffer = shared.append_buffer(BLOCK).await?;
         // A checkpoint under way has looked at the log as it was.
         let checkpointing = shared.write_out.checkpointing.acquire(1).await;
@@ -215,6 +216,7 @@ impl PartitionLog {
             if state.deleted {
                 return Err(RearrangeError::Deleted);
             }
+            state.producers.cut_back(to, producers);
             apply_cut(&mut state, &cut, buffer)
         };
         self.read_aheads.clear();

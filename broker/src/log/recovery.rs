@@ -19,6 +19,7 @@ mod segment_rewrite;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use bytes::Bytes;
 use corelog_protocol::{LeaderEpoch, Offset, TopicId};
 
 use super::canary::{Canary, is_planted};
@@ -55,6 +56,8 @@ pub struct PartitionStart {
     /// CRC-32C of the bytes of the last, begun block.
     pub(super) block_crc: u32,
     pub(super) epochs: Vec<(LeaderEpoch, Offset)>,
+    /// What the log holds of idempotent producers, as a checkpoint says it.
+    pub(super) producers: Bytes,
 }
 
 impl PartitionStart {
@@ -67,6 +70,7 @@ impl PartitionStart {
             log_start: Offset::ZERO,
             block_crc: 0,
             epochs: Vec::new(),
+            producers: Bytes::new(),
         }
     }
 

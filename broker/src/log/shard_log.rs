@@ -17,6 +17,7 @@ use super::lending::Lending;
 use super::loaded_indexes::LoadedIndexes;
 use super::open_files::OpenFiles;
 use super::partition_log::PartitionLog;
+use super::producers::KnownProducers;
 use super::recovery::PartitionStart;
 use super::removal::Removal;
 use super::segment::Segment;
@@ -84,6 +85,10 @@ pub struct LogStats {
     pub index_bytes: u64,
     /// Segment files that are open.
     pub open_files: u64,
+    /// Idempotent producers that logs remember, each once for every partition it writes to.
+    pub producers: u64,
+    /// Producers forgotten because there were too many.
+    pub producers_forgotten: u64,
 }
 
 /// One budget, and who holds how much of it.
@@ -124,6 +129,7 @@ pub(crate) struct Shared {
     pub(super) compaction: Compaction,
     pub(crate) journal: JournalFiles,
     pub(crate) open_files: Rc<OpenFiles>,
+    pub(super) known_producers: KnownProducers,
     /// Held by the search for a timestamp that takes memory for what it decompresses.
     pub(crate) searching: Semaphore,
     pub(crate) stats: Cell<LogStats>,
@@ -254,6 +260,7 @@ impl ShardLog {
             searching: Semaphore::new(1),
             compaction: Compaction::new(&options.compaction),
             removal: Removal::new(options.open_files / EMPTIED_SHARE),
+            known_producers: KnownProducers::new(options.producers),
             options,
             shard,
             generation,
@@ -290,6 +297,7 @@ impl ShardLog {
         let is_new = start.is_none();
         let log = folder::open(&self.shared, id, path, config, start).await?;
         self.shared.logs.borrow_mut().insert(id, log.clone());
+        self.shared.note_new_producers(log.known_producers());
         if is_new && log.log_end_offset() > Offset::ZERO {
             // A journal that goes on behind what was adopted says nothing to a start that does not
             // know of it.
@@ -368,10 +376,12 @@ impl ShardLog {
         stats.compaction_memory_bytes = memory.compaction.in_share() as u64;
         let logs = self.shared.logs.borrow();
         stats.dirty_tail_bytes = logs.values().map(|log| log.dirty_bytes()).sum();
+        stats.producers = logs.values().map(|log| log.known_producers() as u64).sum();
         drop(logs);
         stats.compaction_map_fill_percent = self.shared.compaction.map_fill_percent();
         stats.compaction_dirtiest_percent = self.shared.compaction.dirtiest_percent();
         stats.uncleanable_partitions = self.uncleanable_partitions();
+        stats.producers_forgotten = self.shared.known_producers.forgotten();
         stats
     }
 

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use crc32c::crc32c;
 
 use super::commit::log_closed;
@@ -279,7 +280,7 @@ impl PartitionLog {
             let mut state = self.state.borrow_mut();
             state.padding = reach == Reach::Everything;
             let standing = Standing {
-                start: describe(&state),
+                start: describe(&state, reach),
                 revision: state.revision,
             };
             (standing, state.written_cursor)
@@ -433,7 +434,7 @@ pub(super) struct Standing {
     pub(super) revision: u64,
 }
 
-fn describe(state: &State) -> PartitionStart {
+fn describe(state: &State, reach: Reach) -> PartitionStart {
     let (segment, position, block_crc) = written_place(state);
     PartitionStart {
         applied_sequence: state.written_sequence,
@@ -443,6 +444,11 @@ fn describe(state: &State) -> PartitionStart {
         log_start: state.log_start_written,
         block_crc,
         epochs: state.epochs.clone(),
+        // Only a checkpoint, which writes everything out, says them.
+        producers: match reach {
+            Reach::Everything => state.producers.encode_at(state.written_end),
+            Reach::WholeBlocks => Bytes::new(),
+        },
     }
 }
 

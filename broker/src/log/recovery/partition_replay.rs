@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use corelog_protocol::Offset;
+use corelog_protocol::record::BatchHeader;
 use crc32c::crc32c;
 
 use super::PartitionStart;
@@ -18,8 +19,9 @@ use super::segment_rewrite::{
 use crate::log::RecoveryError;
 use crate::log::batch_scan::WalkFrom;
 use crate::log::journal::format::{EntryHeader, EntryKind};
+use crate::log::producers::Producers;
 use crate::log::segment::log_file_name;
-use crate::runtime::{BLOCK, File};
+use crate::runtime::{BLOCK, File, unix_millis};
 
 /// Why a partition's replay ends before its end.
 #[derive(Debug)]
@@ -239,6 +241,9 @@ impl PartitionReplay {
         let folder = self.folder;
         let (first, mut walked_to, mut next_offset) = self.trusted;
         let mut epochs = self.start.epochs;
+        // What the checkpoint says, and every batch behind it.
+        let mut producers = Producers::decode(&self.start.producers, i64::MIN);
+        let now = unix_millis();
         let mut indexes = Vec::new();
         for (&base, rest) in &segments {
             let from = WalkFrom {
@@ -247,7 +252,8 @@ impl PartitionReplay {
                 epoch: epochs.last().map(|(epoch, _)| *epoch),
                 dense: true,
             };
-            let walked = read_back(disk, &folder, base, from, rest).await?;
+            let note = |header: &BatchHeader| producers.note_on_disk(header, now);
+            let walked = read_back(disk, &folder, base, from, rest, note).await?;
             if let Some(reason) = walked.stopped {
                 let name = log_file_name(base);
                 return Err(Stopped::Suspect(format!(
@@ -281,6 +287,7 @@ impl PartitionReplay {
             log_start: self.log_start,
             block_crc,
             epochs,
+            producers: producers.encode_at(next_offset),
         })
     }
 }

@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 
 use corelog_protocol::Offset;
+use corelog_protocol::record::BatchHeader;
 
 use crate::log::RecoveryError;
-use crate::log::batch_scan::{Source, WalkFrom, Walked, walk};
+use crate::log::batch_scan::{Source, WalkFrom, Walked, walk_with};
 use crate::log::checksums;
 use crate::log::index::SegmentIndex;
 use crate::log::segment::{base_offset_of, log_file_name};
@@ -69,13 +70,14 @@ pub(super) async fn write_padded(
     Ok(())
 }
 
-/// Walks what the journal says a segment holds, its end from memory.
+/// Walks what the journal says a segment holds, its end from memory, and looks at each good batch.
 pub(super) async fn read_back(
     disk: &Disk<'_>,
     folder: &Path,
     base: Offset,
     from: WalkFrom,
     rest: &Rest,
+    look: impl FnMut(&BatchHeader),
 ) -> Result<Walked, RecoveryError> {
     let path = folder.join(log_file_name(base));
     let file = match disk.storage.open(&path, OpenMode::Read).await {
@@ -88,7 +90,7 @@ pub(super) async fn read_back(
         rest: &rest.bytes,
         rest_at: rest.at,
     };
-    let walked = walk(&source, base, INDEX_INTERVAL_BYTES, from, rest.end()).await;
+    let walked = walk_with(&source, base, INDEX_INTERVAL_BYTES, from, rest.end(), look).await;
     let walked = walked.map_err(RecoveryError::io("read", &path))?;
     if let Some(file) = file {
         let closed = file.close().await;

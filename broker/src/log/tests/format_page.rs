@@ -15,6 +15,7 @@ use crate::log::checksums::{self, Checksums};
 use crate::log::folder;
 use crate::log::index::{OFFSET_ENTRY_BYTES, SegmentIndex, TIME_ENTRY_BYTES};
 use crate::log::journal::format::{self, Entries, EntryHeader, EntryKind, GroupHeader};
+use crate::log::producers::{BATCH_BYTES, PRODUCER_BYTES, REMEMBERED_BATCHES, example_producers};
 use crate::log::recovery::PartitionStart;
 use crate::log::segment::{LARGEST_SEGMENT, log_file_name};
 use crate::log::{Generation, TopicPartition, begun_blocks};
@@ -116,6 +117,15 @@ fn constants() -> Vec<(String, String)> {
         "checkpoint: longest reason, bytes",
         checkpoint::LARGEST_REASON.to_string(),
     );
+    add("checkpoint: producer bytes", PRODUCER_BYTES.to_string());
+    add(
+        "checkpoint: bytes of a producer's batch",
+        BATCH_BYTES.to_string(),
+    );
+    add(
+        "checkpoint: most batches of a producer",
+        REMEMBERED_BATCHES.to_string(),
+    );
     add("saved blocks: magic", text(&begun_blocks::MAGIC));
     constants
 }
@@ -190,8 +200,9 @@ fn a_checkpoint_is_what_it_was() {
             (LeaderEpoch::new(1), Offset::new(50)),
             (LeaderEpoch::new(4), Offset::new(150)),
         ],
+        producers: example_producers(),
     };
-    let checkpoint = Checkpoint {
+    let mut checkpoint = Checkpoint {
         generation: GENERATION,
         covered_sequence: 11,
         flushed_sequence: 12,
@@ -199,7 +210,14 @@ fn a_checkpoint_is_what_it_was() {
         suspects: [(id(2), "group 9 is damaged".to_owned())].into(),
     };
     let committed = assert_fixture("start.checkpoint", &checkpoint.encode());
-    assert_eq!(Checkpoint::decode(&committed), Ok(checkpoint));
+    assert_eq!(Checkpoint::decode(&committed), Ok(checkpoint.clone()));
+
+    // Version 2 knew no producers.
+    let earlier = std::fs::read(fixture_path("start-version-2.checkpoint")).unwrap();
+    for start in checkpoint.partitions.values_mut() {
+        start.producers = bytes::Bytes::new();
+    }
+    assert_eq!(Checkpoint::decode(&earlier), Ok(checkpoint));
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub(super) fn small_options() -> LogOptions {
         open_files: 8,
         removal_step_bytes: 4 << 10,
         compaction: crate::log::CompactionOptions::default(),
+        ..LogOptions::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use corelog_broker::log::TopicPartition;
 use corelog_broker::log::inspect::{
-    Checkpoint, PartitionPlace, offset_entries, saved_blocks, time_entries,
+    Checkpoint, PartitionPlace, RememberedProducer, offset_entries, saved_blocks, time_entries,
 };
 use serde::Serialize;
 
@@ -131,6 +131,7 @@ struct PlaceLine {
     log_start: i64,
     block_crc: u32,
     epochs: Vec<(i32, i64)>,
+    producers: usize,
 }
 
 impl PlaceLine {
@@ -148,6 +149,7 @@ impl PlaceLine {
             epochs: epochs
                 .map(|(epoch, offset)| (epoch.get(), offset.get()))
                 .collect(),
+            producers: place.producers.list().len(),
         }
     }
 }
@@ -157,7 +159,7 @@ impl Display for PlaceLine {
         write!(
             f,
             "partition: {}-{} logStart: {} nextOffset: {} segment: {} position: {} appliedSequence: {} \
-             blockCrc: {:#010x} epochs: {:?}",
+             blockCrc: {:#010x} epochs: {:?} producers: {}",
             self.topic_id,
             self.partition,
             self.log_start,
@@ -166,7 +168,42 @@ impl Display for PlaceLine {
             self.position,
             self.applied_sequence,
             self.block_crc,
-            self.epochs
+            self.epochs,
+            self.producers
+        )
+    }
+}
+
+/// As Kafka's tools show a producer's state, beside the partition it belongs to.
+#[derive(Serialize)]
+struct ProducerLine {
+    producer_id: i64,
+    producer_epoch: i16,
+    last_active_ms: i64,
+    /// First sequence, first offset, last offset.
+    batches: Vec<(i32, i64, i64)>,
+}
+
+impl ProducerLine {
+    fn of(producer: RememberedProducer) -> ProducerLine {
+        let batches = producer.batches.into_iter();
+        ProducerLine {
+            producer_id: producer.id.get(),
+            producer_epoch: producer.epoch.get(),
+            last_active_ms: producer.last_active_ms,
+            batches: batches
+                .map(|(sequence, first, last)| (sequence.get(), first.get(), last.get()))
+                .collect(),
+        }
+    }
+}
+
+impl Display for ProducerLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "producer: {} epoch: {} lastActive: {} batches: {:?}",
+            self.producer_id, self.producer_epoch, self.last_active_ms, self.batches
         )
     }
 }
@@ -207,6 +244,9 @@ pub(super) fn checkpoint(path: &Path, lines: &mut Lines) -> anyhow::Result<()> {
     lines.item("checkpoint", &line)?;
     for (id, place) in &checkpoint.partitions {
         lines.item("partition", &PlaceLine::of(id, place))?;
+        for producer in place.producers.list() {
+            lines.item("producer", &ProducerLine::of(producer))?;
+        }
     }
     for suspect in checkpoint.suspects {
         let line = SuspectLine {

@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod partition;
+mod producers;
 mod quarantine;
 
 use std::path::{Path, PathBuf};

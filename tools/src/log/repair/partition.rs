@@ -10,6 +10,7 @@ use corelog_broker::log::inspect::{BLOCK, PartitionPlace};
 use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex};
 
 use super::checkpoints::Checkpoints;
+use super::producers::remembered;
 use super::quarantine::{Act, Quarantine, cut, keep_parts, reindex, replace, take_out};
 use super::{Left, Step, segments_of};
 use crate::log::headers::{self, Headers};
@@ -120,7 +121,11 @@ impl Repair<'_> {
         if self.accept
             && let (Some(id), Some(checkpoints)) = (id, checkpoints)
         {
-            self.accept((id, place), checkpoints, &standing, last, &quarantine)?;
+            let kept = log.segments.iter();
+            let kept = kept.map(|segment| (segment.base_offset, segment.path.as_path()));
+            let kept: Vec<_> = kept.filter(|(_, path)| path.exists()).collect();
+            let standing = (&standing, &kept[..]);
+            self.accept((id, place), checkpoints, standing, last, &quarantine)?;
         }
         Ok(())
     }
@@ -279,7 +284,7 @@ impl Repair<'_> {
         &mut self,
         (id, known): (TopicPartition, Option<&PartitionPlace>),
         checkpoints: &Checkpoints,
-        standing: &LogSurvey,
+        (standing, kept): (&LogSurvey, &[(Offset, &Path)]),
         last: Option<(Offset, u64)>,
         quarantine: &Quarantine,
     ) -> anyhow::Result<()> {
@@ -317,6 +322,7 @@ impl Repair<'_> {
             log_start,
             block_crc: begun_block_crc(&segment, position)?,
             epochs: standing.epochs.clone(),
+            producers: remembered(kept.iter().copied(), known, standing.next_offset)?,
         };
         checkpoints.accept(id, &place, quarantine)
     }
