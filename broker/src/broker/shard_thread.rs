@@ -325,6 +325,8 @@ fn log_options(config: &BrokerConfig, shards: u16) -> LogOptions {
             ..JournalOptions::default()
         },
         open_files: open_segment_files(shards),
+        producers: config.shard_producers_max,
+        producer_expiration: config.producer_id_expiration,
         bypass_bytes: config.journal_bypass_bytes.get(),
         lent_bytes: config.shard_memory_bytes.as_usize() / LENT_SHARE,
         ..LogOptions::default()

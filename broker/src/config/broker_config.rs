@@ -104,6 +104,18 @@ config_table! {
             partition_mailbox_commands: usize = 256,
             Allowed::integer(1, 65_536);
 
+        /// Idempotent producers that the partitions of one shard remember, to tell a retry from a
+        /// new record; one counts once for every partition it writes to, and takes about 150 bytes.
+        /// At the bound those idle the longest are forgotten: a retry of theirs would be appended.
+        "shard.producers.max" =>
+            shard_producers_max: usize = 100_000,
+            Allowed::integer(1_000, 10_000_000);
+
+        /// An idempotent producer that sent a partition nothing for this long is forgotten there.
+        "producer.id.expiration.ms" =>
+            producer_id_expiration: Duration = Duration::from_secs(86_400),
+            Allowed::millis(1, i32::MAX as u64);
+
         /// The size of one file of a shard's commit journal. The files are written full of zeros
         /// at the first start and then used over and over.
         "journal.file.bytes" =>

@@ -57,6 +57,8 @@ shard_metrics! {
         produce_bytes;
         /// Records appended.
         produce_records;
+        /// Produces that were in the log already: an idempotent producer tried again.
+        produce_retries;
         /// Fetch requests, subscriptions' reads included.
         fetch_requests;
         /// Bytes of record batches sent to readers.

@@ -32,6 +32,8 @@ pub(crate) struct AppendRules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CheckedBatches {
     pub(crate) records: u64,
+    /// Batches of idempotent producers are among them: their sequences are to be checked.
+    pub(crate) has_sequences: bool,
     /// The time to stamp on each batch, when that is the leader's to do.
     pub(crate) append_time: Option<Timestamp>,
 }
@@ -41,10 +43,12 @@ impl AppendRules {
     /// appended whole or not at all.
     pub(crate) fn check(&self, payload: &[u8], now: Timestamp) -> Result<CheckedBatches, Refusal> {
         let mut records = 0;
+        let mut has_sequences = false;
         for batch in split_batches(payload) {
             let batch = batch.map_err(refuse_batch)?;
             self.check_batch(&batch, now)?;
             records += u64::from(batch.record_count());
+            has_sequences |= batch.producer_id().is_some();
         }
         if records == 0 {
             return Err(Refusal::new(
@@ -54,6 +58,7 @@ impl AppendRules {
         }
         Ok(CheckedBatches {
             records,
+            has_sequences,
             append_time: (self.timestamp_type == TimestampType::LogAppendTime).then_some(now),
         })
     }
@@ -75,13 +80,6 @@ impl AppendRules {
             return Err(Refusal::new(
                 ErrorCode::InvalidTxnState,
                 "the batch belongs to a transaction, and no transaction is open",
-            ));
-        }
-        if let Some(producer_id) = batch.producer_id() {
-            // Taking it would promise a check for duplicates that nobody makes.
-            return Err(Refusal::new(
-                ErrorCode::UnknownProducerId,
-                format!("producer id {producer_id} was not given out by this cluster"),
             ));
         }
         let checks_times = self.timestamp_type == TimestampType::CreateTime;
@@ -152,7 +150,7 @@ impl AppendRules {
 
 /// Kafka's clients retry CORRUPT_MESSAGE, so only damage on the way gets it; a batch that was
 /// built wrong would be wrong again.
-fn refuse_batch(error: BatchError) -> Refusal {
+pub(super) fn refuse_batch(error: BatchError) -> Refusal {
     let code = match error {
         BatchError::Truncated { .. }
         | BatchError::Length { .. }

@@ -11,8 +11,10 @@
 //! No borrow of the replica is held across an `.await`.
 
 mod append_rules;
+mod canary;
 mod delete_records;
 mod mailbox;
+mod producers;
 mod replica;
 mod replica_config;
 #[cfg(test)]

@@ -28,6 +28,10 @@ use crate::runtime::Instant;
 /// which a reader has to expect anyway.
 pub(crate) const MAX_WAITING_FETCHES: usize = 16_384;
 
+/// The most retries that wait on one partition for the durability of what they repeat. One more is
+/// told to come again, which it does anyway when an answer takes long.
+pub(crate) const MAX_WAITING_RETRIES: usize = 16_384;
+
 /// The leader is the only replica so far.
 const IN_SYNC_REPLICAS: u16 = 1;
 
@@ -56,6 +60,17 @@ pub(crate) struct LogMarks {
 pub(crate) struct Appended {
     pub(crate) produced: Produced,
     pub(crate) bytes: u64,
+}
+
+/// A produce that the log holds already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    /// Where the first attempt came to stand.
+    pub(crate) held: Produced,
+    /// Everything below has reached the topic's durability.
+    pub(crate) durable_end: Offset,
+    pub(crate) acks: Acks,
+    pub(crate) deadline: Instant,
 }
 
 /// Answers and wake-ups that a call brought about.
@@ -112,6 +127,8 @@ pub(crate) struct Replica<P, F> {
     /// Appends above the high watermark, in offset order. Bounded by the log's memory, which an
     /// append waits for before it gets here.
     unreached: VecDeque<UnreachedAppend<P>>,
+    /// Retries of appends above the high watermark.
+    retries: Vec<WaitingRetry<P>>,
     fetches: Vec<WaitingFetch<F>>,
     next_ticket: u64,
     /// No later than the earliest deadline of anything that waits. An answer that came in time
@@ -128,6 +145,13 @@ struct UnreachedAppend<P> {
     appended_bytes: u64,
     /// Who waits for it; nobody after a time-out.
     waiting: Option<(P, Instant)>,
+}
+
+#[derive(Debug)]
+struct WaitingRetry<P> {
+    held: Produced,
+    reply: P,
+    deadline: Instant,
 }
 
 #[derive(Debug)]
@@ -155,6 +179,7 @@ impl<P, F> Replica<P, F> {
             appended_bytes: 0,
             readable_bytes: 0,
             unreached: VecDeque::new(),
+            retries: Vec::new(),
             fetches: Vec::new(),
             next_ticket: 0,
             earliest_deadline: None,
@@ -228,8 +253,9 @@ impl<P, F> Replica<P, F> {
         answers: &mut Answers<P, F>,
     ) {
         let produced = append.produced;
+        // The produce may begin below the log's end, with what an earlier attempt appended of it.
         assert!(
-            produced.base_offset >= self.log_end_offset,
+            produced.last_offset >= self.log_end_offset,
             "appends come in offset order"
         );
         assert!(produced.last_offset >= produced.base_offset);
@@ -267,6 +293,43 @@ impl<P, F> Replica<P, F> {
         });
     }
 
+    /// Answers a produce whose batches are all in the log, once they are as durable as the topic asks
+    /// for.
+    pub(crate) fn retried(&mut self, retry: Retry, reply: P, answers: &mut Answers<P, F>) {
+        let Retry {
+            held,
+            durable_end,
+            acks,
+            deadline,
+        } = retry;
+        let marks = self.marks();
+        let is_durable = next_offset(held.last_offset) <= durable_end.min(self.log_end_offset);
+        let outcome = if let Some(closed) = &self.closed {
+            Outcome::refused(closed.clone(), Some(marks))
+        } else if acks == Acks::None || is_durable {
+            Outcome::ok(held, marks)
+        } else if self.retries.len() >= MAX_WAITING_RETRIES {
+            let refusal = Refusal::new(
+                ErrorCode::RequestTimedOut,
+                format!(
+                    "the records are in the log at offset {} and {MAX_WAITING_RETRIES} retries \
+                     wait already: try again",
+                    held.base_offset
+                ),
+            );
+            Outcome::refused(refusal, Some(marks))
+        } else {
+            self.note_deadline(deadline);
+            self.retries.push(WaitingRetry {
+                held,
+                reply,
+                deadline,
+            });
+            return;
+        };
+        answers.produces.push((reply, outcome));
+    }
+
     /// Takes the log's marks as they are now, raises the high watermark, and answers every
     /// produce and wakes every fetch that this satisfies.
     ///
@@ -298,6 +361,10 @@ impl<P, F> Replica<P, F> {
                     .push((reply, Outcome::ok(append.produced, marks)));
             }
         }
+        self.answer_retries(answers, |retry| {
+            let is_durable = next_offset(retry.held.last_offset) <= reached;
+            is_durable.then(|| Outcome::ok(retry.held, marks))
+        });
         let readable_bytes = self.readable_bytes;
         self.wake_fetches(answers, |fetch| fetch.readable_bytes <= readable_bytes);
     }
@@ -428,13 +495,7 @@ impl<P, F> Replica<P, F> {
         for append in &mut self.unreached {
             match append.waiting.take() {
                 Some((reply, deadline)) if deadline <= now => {
-                    let refusal = Refusal::new(
-                        ErrorCode::RequestTimedOut,
-                        format!(
-                            "the records were appended at offset {} but did not reach durability {} in time",
-                            append.produced.base_offset, marks.durability
-                        ),
-                    );
+                    let refusal = not_durable_in_time(append.produced, marks);
                     answers
                         .produces
                         .push((reply, Outcome::refused(refusal, Some(marks))));
@@ -445,6 +506,13 @@ impl<P, F> Replica<P, F> {
                 }
                 None => {}
             }
+        }
+        self.answer_retries(answers, |retry| {
+            let refusal = || not_durable_in_time(retry.held, marks);
+            (retry.deadline <= now).then(|| Outcome::refused(refusal(), Some(marks)))
+        });
+        for retry in &self.retries {
+            earliest = Some(earliest.map_or(retry.deadline, |e| e.min(retry.deadline)));
         }
         self.wake_fetches(answers, |fetch| fetch.deadline <= now);
         for fetch in &self.fetches {
@@ -468,6 +536,9 @@ impl<P, F> Replica<P, F> {
                     .push((reply, Outcome::refused(refusal.clone(), Some(marks))));
             }
         }
+        self.answer_retries(answers, |_| {
+            Some(Outcome::refused(refusal.clone(), Some(marks)))
+        });
     }
 
     /// Serves nothing from now on: `refusal` says why, to those who wait and to all who come.
@@ -485,7 +556,7 @@ impl<P, F> Replica<P, F> {
 
     /// True while somebody waits for an append to reach the topic's durability.
     pub(crate) fn has_waiting_produces(&self) -> bool {
-        self.unreached.iter().any(|append| append.waiting.is_some())
+        !self.retries.is_empty() || self.unreached.iter().any(|append| append.waiting.is_some())
     }
 
     fn check_open(&self) -> Result<(), Refusal> {
@@ -529,6 +600,24 @@ impl<P, F> Replica<P, F> {
         );
     }
 
+    /// Answers the retries that `outcome` has one for, in the order in which they came.
+    fn answer_retries(
+        &mut self,
+        answers: &mut Answers<P, F>,
+        outcome: impl Fn(&WaitingRetry<P>) -> Option<ProduceOutcome>,
+    ) {
+        if self.retries.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.retries);
+        for retry in waiting {
+            match outcome(&retry) {
+                Some(outcome) => answers.produces.push((retry.reply, outcome)),
+                None => self.retries.push(retry),
+            }
+        }
+    }
+
     fn wake_fetches(
         &mut self,
         answers: &mut Answers<P, F>,
@@ -555,6 +644,16 @@ impl<P, F> Replica<P, F> {
             self.fetches = Vec::new();
         }
     }
+}
+
+fn not_durable_in_time(produced: Produced, marks: Marks) -> Refusal {
+    Refusal::new(
+        ErrorCode::RequestTimedOut,
+        format!(
+            "the records were appended at offset {} but did not reach durability {} in time",
+            produced.base_offset, marks.durability
+        ),
+    )
 }
 
 fn next_offset(last_offset: Offset) -> Offset {

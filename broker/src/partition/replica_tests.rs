@@ -521,7 +521,7 @@ fn bad_batches_are_refused_for_what_they_are() {
 }
 
 #[test]
-fn batches_that_promise_what_nobody_keeps_are_refused() {
+fn a_transaction_that_nobody_keeps_is_refused_and_sequences_are_told_of() {
     let stamped = |transactional| {
         let mut builder = BatchBuilder::new(Compression::None, 256);
         builder.append(NOW, None, Some(b"value"), &[]).unwrap();
@@ -537,10 +537,9 @@ fn batches_that_promise_what_nobody_keeps_are_refused() {
         refused(&rules(), &stamped(true)),
         ErrorCode::InvalidTxnState
     );
-    assert_eq!(
-        refused(&rules(), &stamped(false)),
-        ErrorCode::UnknownProducerId
-    );
+    let checked = rules().check(&stamped(false), NOW).unwrap();
+    assert!(checked.has_sequences);
+    assert!(!rules().check(&batch(), NOW).unwrap().has_sequences);
 }
 
 #[test]

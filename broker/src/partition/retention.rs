@@ -7,6 +7,11 @@ use crate::log::{LogExtent, Retained};
 use crate::runtime::unix_millis;
 
 impl Partition {
+    /// Forgets the idempotent producers that were idle for longer than `producer.id.expiration.ms`.
+    pub(crate) fn forget_idle_producers(&self) {
+        self.shared.log.expire_producers();
+    }
+
     /// Closes an active segment whose time is up, and moves the log's start over the segments that
     /// the topic's retention lets go. Says whether files wait for a checkpoint to let them go.
     pub(crate) async fn enforce_retention(&self) -> Result<bool, Refusal> {

@@ -13,11 +13,12 @@ use corelog_protocol::{ErrorCode, Offset, Timestamp};
 use futures_util::future::join;
 
 use super::mailbox::Letter;
-use super::replica::Appended;
+use super::producers::{Held, judge};
+use super::replica::{Appended, Retry};
 use super::reply::ProduceReply;
-use super::request::{Outcome, Produced, Refusal};
+use super::request::{Outcome, ProduceCommand, Produced, Refusal};
 use super::{PartitionAnswers, Shared, refuse_failed, send};
-use crate::log::AppendError;
+use crate::log::{AppendError, Producers};
 use crate::runtime::{Alarm, Instant, now, unix_millis, yield_now};
 
 /// Bytes appended before the task lets the others of its core run.
@@ -99,15 +100,26 @@ async fn append(shared: &Shared, letter: Letter) {
         Ok(checked) => checked,
         Err(refusal) => return refuse(shared, reply, refusal),
     };
-    let bytes = command.batches.len() as u64;
+    let held = if checked.has_sequences {
+        let judge = |producers: &mut Producers| judge(producers, &command.batches);
+        match shared.log.with_producers(judge) {
+            Ok(held) => held,
+            Err(refusal) => return refuse(shared, reply, refusal),
+        }
+    } else {
+        Held::Nothing
+    };
+    let (batches, first) = match held {
+        Held::Nothing => (&command.batches[..], None),
+        Held::First { held, rest_from } => (&command.batches[rest_from..], Some(held)),
+        Held::All(held) => return answer_retry(shared, &command, held, reply),
+    };
+    let bytes = batches.len() as u64;
     let base_offset = shared.log.log_end_offset();
     let leader_epoch = shared.replica.borrow().leader_epoch();
-    let append = shared.log.append(
-        &command.batches,
-        base_offset,
-        leader_epoch,
-        checked.append_time,
-    );
+    let append = shared
+        .log
+        .append(batches, base_offset, leader_epoch, checked.append_time);
     let appended = append.await;
     let end_offset = shared.log.log_end_offset();
     let produced = (end_offset > base_offset).then(|| Produced {
@@ -116,7 +128,19 @@ async fn append(shared: &Shared, letter: Letter) {
         log_append_time: checked.append_time,
     });
     let appended = match (appended, produced) {
-        (Ok(_), Some(produced)) => Appended { produced, bytes },
+        (Ok(_), Some(produced)) => {
+            let records = end_offset.get() - base_offset.get();
+            metrics.produce_records.add(records.unsigned_abs());
+            // The answer begins with what an earlier attempt brought into the log.
+            let produced = match first {
+                Some(first) => Produced {
+                    last_offset: produced.last_offset,
+                    ..first
+                },
+                None => produced,
+            };
+            Appended { produced, bytes }
+        }
         (Ok(_), None) => unreachable!("a checked produce holds records"),
         (Err(error), part) => {
             if let Some(produced) = part {
@@ -126,7 +150,6 @@ async fn append(shared: &Shared, letter: Letter) {
             return refuse(shared, reply, refuse_append(&error));
         }
     };
-    metrics.produce_records.add(checked.records);
     metrics.produce_bytes.add(bytes);
     let mut answers = PartitionAnswers::default();
     shared.replica.borrow_mut().appended(
@@ -137,6 +160,27 @@ async fn append(shared: &Shared, letter: Letter) {
         &mut answers,
     );
     send(&mut answers);
+}
+
+/// Answers for batches that are in the log already, when they are as durable as a new one would
+/// have to be.
+fn answer_retry(shared: &Shared, command: &ProduceCommand, held: Produced, reply: ProduceReply) {
+    shared.metrics.produce_retries.add(1);
+    let mut answers = PartitionAnswers::default();
+    {
+        let mut replica = shared.replica.borrow_mut();
+        let durable_end = shared.log.end_offset_at(replica.durability());
+        let retry = Retry {
+            held,
+            durable_end,
+            acks: command.acks,
+            deadline: command.deadline,
+        };
+        replica.retried(retry, reply, &mut answers);
+    }
+    send(&mut answers);
+    // The answering side of the task minds the deadline.
+    shared.waker.wake();
 }
 
 fn refuse(shared: &Shared, reply: ProduceReply, refusal: Refusal) {

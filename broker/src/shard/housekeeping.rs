@@ -1,4 +1,5 @@
-//! What a shard does on its own, time and again: old segments go, idle ones are closed.
+//! What a shard does on its own, time and again: old segments go, idle ones are closed, producers
+//! that were idle for too long are forgotten.
 //!
 //! Each partition is looked at once in every `log.retention.check.interval.ms`, one after the other
 //! and evenly spread over that time, so that ten thousand partitions cost no burst and an append
@@ -41,6 +42,7 @@ async fn round(shard: &ShardState, interval: Duration, stop: &ShutdownSignal) ->
                 }
             }
             shard.metrics.retention_checks.increment();
+            partition.forget_idle_producers();
         }
         if !pause(between, stop).await {
             return false;

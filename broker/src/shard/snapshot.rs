@@ -76,6 +76,11 @@ impl ShardState {
                 log.segment_bytes_removed,
             ),
             (
+                "producers_forgotten",
+                "Idempotent producers forgotten because there were more than shard.producers.max.",
+                log.producers_forgotten,
+            ),
+            (
                 "log_read_bytes",
                 "Bytes read from segments.",
                 log.read_bytes,
@@ -106,6 +111,11 @@ impl ShardState {
                 "open_segment_files",
                 "Segment files that are open.",
                 log.open_files,
+            ),
+            (
+                "producers",
+                "Idempotent producers that partitions remember, each once for every partition.",
+                log.producers,
             ),
             (
                 "index_bytes",
