@@ -1,4 +1,4 @@
-use corelog_protocol::{ErrorCode, TopicId};
+use corelog_protocol::{ErrorCode, ProducerId, TopicId};
 
 use crate::config::ConfigDescription;
 
@@ -25,6 +25,8 @@ pub enum Command {
     ForgetDeletedTopics {
         through_offset: i64,
     },
+    /// A block of producer ids that nobody else is given.
+    AllocateProducerIds,
 }
 
 /// A topic to be created.
@@ -76,6 +78,30 @@ pub enum Outcome {
     /// The name of each topic that has the partitions asked for.
     CreatePartitions(Vec<Result<String, TopicError>>),
     DeletedTopicsForgotten,
+    /// `None`: there are no further ids.
+    AllocateProducerIds(Option<ProducerIdBlock>),
+}
+
+/// Producer ids to be given out one by one.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct ProducerIdBlock {
+    /// The first that is left.
+    pub first: ProducerId,
+    /// How many are left.
+    pub left: u16,
+}
+
+impl ProducerIdBlock {
+    /// The ids of one block, as in Kafka.
+    pub const IDS: u16 = 1000;
+
+    /// Takes the next id; `None` when none is left.
+    pub fn take(&mut self) -> Option<ProducerId> {
+        self.left = self.left.checked_sub(1)?;
+        let id = self.first;
+        self.first = ProducerId::new(id.get() + 1);
+        Some(id)
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -5,10 +5,11 @@ mod add_partitions;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use corelog_protocol::{BrokerId, ErrorCode, LeaderEpoch, TopicId};
+use corelog_protocol::{BrokerId, ErrorCode, LeaderEpoch, ProducerId, TopicId};
 
 use super::command::{
-    AlterTopic, Command, CreatedTopic, DeletedTopic, NewTopic, Outcome, TopicError, TopicSelector,
+    AlterTopic, Command, CreatedTopic, DeletedTopic, NewTopic, Outcome, ProducerIdBlock,
+    TopicError, TopicSelector,
 };
 use super::topic_name::{check_name, collision_key, may_collide};
 use crate::config::{BrokerConfig, TopicConfig, TopicConfigError};
@@ -80,6 +81,21 @@ pub fn decide(
             },
             outcome: Outcome::DeletedTopicsForgotten,
         },
+        Command::AllocateProducerIds => allocate_producer_ids(image),
+    }
+}
+
+fn allocate_producer_ids(image: &MetadataImage) -> Decision {
+    let first = image.next_producer_id;
+    let next = first.get().checked_add(i64::from(ProducerIdBlock::IDS));
+    let next = next.map(ProducerId::new);
+    let allocated = next.map(|next| MetadataRecord::ProducerIdsAllocated { next });
+    Decision {
+        records: allocated.into_iter().collect(),
+        outcome: Outcome::AllocateProducerIds(next.map(|_| ProducerIdBlock {
+            first,
+            left: ProducerIdBlock::IDS,
+        })),
     }
 }
 

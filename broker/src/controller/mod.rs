@@ -15,7 +15,7 @@ mod topic_name;
 
 pub use command::{
     AlterTopic, Command, ConfigChange, CreatedTopic, DeletedTopic, MorePartitions, NewTopic,
-    Outcome, TopicError, TopicSelector,
+    Outcome, ProducerIdBlock, TopicError, TopicSelector,
 };
 pub use decide::{Decision, Rules, decide};
 pub use handle::{ControllerError, ControllerHandle};

@@ -44,6 +44,7 @@ enum Kind {
     TopicConfigChanged = 6,
     DeletedTopicsForgotten = 7,
     TopicTombstone = 8,
+    ProducerIdsAllocated = 9,
     PartitionsAdded = 10,
 }
 
@@ -57,6 +58,7 @@ impl Kind {
         Self::TopicConfigChanged,
         Self::DeletedTopicsForgotten,
         Self::TopicTombstone,
+        Self::ProducerIdsAllocated,
         Self::PartitionsAdded,
     ];
 
@@ -161,6 +163,10 @@ fn write_body(record: &MetadataRecord, out: &mut Writer<'_>) -> Kind {
             out.i64(*deleted_at);
             Kind::TopicTombstone
         }
+        MetadataRecord::ProducerIdsAllocated { next } => {
+            out.i64(next.get());
+            Kind::ProducerIdsAllocated
+        }
         MetadataRecord::PartitionsAdded {
             id,
             first,
@@ -234,6 +240,9 @@ fn read_body(kind: Kind, body: &mut Reader<'_>) -> Result<MetadataRecord, Record
         Kind::TopicTombstone => MetadataRecord::TopicTombstone {
             id: body.topic_id()?,
             deleted_at: body.i64("offset")?,
+        },
+        Kind::ProducerIdsAllocated => MetadataRecord::ProducerIdsAllocated {
+            next: body.producer_id()?,
         },
         Kind::PartitionsAdded => {
             let id = body.topic_id()?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use corelog_protocol::{BrokerId, TopicId};
+use corelog_protocol::{BrokerId, ProducerId, TopicId};
 
 use super::RecordError;
 
@@ -153,6 +153,14 @@ impl<'a> Reader<'a> {
         BrokerId::try_from(id).map_err(|_| RecordError::OutOfRange {
             what,
             found: id.into(),
+        })
+    }
+
+    pub(super) fn producer_id(&mut self) -> Result<ProducerId, RecordError> {
+        let id = self.i64("producer id")?;
+        ProducerId::try_from(id).map_err(|_| RecordError::OutOfRange {
+            what: "producer id",
+            found: id,
         })
     }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use corelog_protocol::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
+use corelog_protocol::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, TopicId};
 
 use super::{BrokerRegistration, MetadataRecord};
 use crate::config::{TopicConfig, TopicConfigError};
@@ -15,6 +15,8 @@ pub struct MetadataImage {
     pub epoch: i32,
     pub cluster_id: Arc<str>,
     pub brokers: BTreeMap<BrokerId, BrokerRegistration>,
+    /// Producer ids below this one were handed out to brokers.
+    pub next_producer_id: ProducerId,
     topics_by_name: BTreeMap<Arc<str>, Arc<TopicImage>>,
     topics_by_id: BTreeMap<TopicId, Arc<TopicImage>>,
     /// Deleted topics that a journal may still name, and the offset at which each was deleted.
@@ -68,6 +70,11 @@ pub enum ApplyError {
         #[source]
         error: TopicConfigError,
     },
+    #[error("producer ids up to {found} are handed out although those up to {current} were")]
+    ProducerIdsTwice {
+        current: ProducerId,
+        found: ProducerId,
+    },
     #[error(
         "partitions from {first} on are added to topic `{name}`, which has {held}: they do not follow"
     )]
@@ -88,6 +95,7 @@ impl MetadataImage {
             epoch: 0,
             cluster_id: Arc::from(""),
             brokers: BTreeMap::new(),
+            next_producer_id: ProducerId::ZERO,
             topics_by_name: BTreeMap::new(),
             topics_by_id: BTreeMap::new(),
             deleted_topics: BTreeMap::new(),
@@ -175,7 +183,13 @@ impl MetadataImage {
             .deleted_topics
             .iter()
             .map(|(&id, &deleted_at)| MetadataRecord::TopicTombstone { id, deleted_at });
+        let allocated = (self.next_producer_id > ProducerId::ZERO).then_some(
+            MetadataRecord::ProducerIdsAllocated {
+                next: self.next_producer_id,
+            },
+        );
         std::iter::once(formed)
+            .chain(allocated)
             .chain(brokers)
             .chain(topics)
             .chain(tombstones)
@@ -293,6 +307,15 @@ impl MetadataImage {
             }
             MetadataRecord::TopicTombstone { id, deleted_at } => {
                 self.deleted_topics.insert(*id, *deleted_at);
+            }
+            MetadataRecord::ProducerIdsAllocated { next } => {
+                if *next <= self.next_producer_id {
+                    return Err(ApplyError::ProducerIdsTwice {
+                        current: self.next_producer_id,
+                        found: *next,
+                    });
+                }
+                self.next_producer_id = *next;
             }
         }
         Ok(())

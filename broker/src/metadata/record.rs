@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use corelog_protocol::{BrokerId, PartitionIndex, TopicId};
+use corelog_protocol::{BrokerId, PartitionIndex, ProducerId, TopicId};
 
 use super::PartitionImage;
 
@@ -48,6 +48,8 @@ pub enum MetadataRecord {
     DeletedTopicsForgotten { through_offset: i64 },
     /// A tombstone as a snapshot carries it; it stands in no log.
     TopicTombstone { id: TopicId, deleted_at: i64 },
+    /// A block of producer ids was handed out: those below this one are never handed out again.
+    ProducerIdsAllocated { next: ProducerId },
     /// The topic has more partitions, behind those it had.
     PartitionsAdded {
         id: TopicId,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use corelog_protocol::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
+use corelog_protocol::{BrokerId, LeaderEpoch, PartitionIndex, ProducerId, TopicId};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -118,6 +118,12 @@ fn one_of_each_kind() -> Vec<(&'static str, MetadataRecord)> {
             MetadataRecord::TopicTombstone {
                 id: TOPIC,
                 deleted_at: 98,
+            },
+        ),
+        (
+            "producer_ids_allocated",
+            MetadataRecord::ProducerIdsAllocated {
+                next: ProducerId::new(4000),
             },
         ),
         (
@@ -459,6 +465,9 @@ fn any_record() -> impl Strategy<Value = MetadataRecord> {
             .prop_map(|through_offset| MetadataRecord::DeletedTopicsForgotten { through_offset }),
         (any_id(), any::<i64>())
             .prop_map(|(id, deleted_at)| MetadataRecord::TopicTombstone { id, deleted_at }),
+        (0..=i64::MAX).prop_map(|next| MetadataRecord::ProducerIdsAllocated {
+            next: ProducerId::new(next),
+        }),
         (any_id(), 0..i32::MAX, vec(any_partition(), 0..5)).prop_map(|(id, first, partitions)| {
             MetadataRecord::PartitionsAdded {
                 id,

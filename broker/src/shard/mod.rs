@@ -27,6 +27,7 @@ mod ownership;
 mod ownership_tests;
 mod partitions;
 mod pending_produce;
+mod producer_ids;
 mod router;
 mod serve;
 mod snapshot;

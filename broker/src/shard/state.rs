@@ -17,6 +17,7 @@ use super::lane::Lane;
 use super::message::ShardMessage;
 use super::ownership::{OwnedPartition, Owner};
 use super::partitions::{Partitions, Slot};
+use super::producer_ids::ProducerIds;
 use crate::config::TopicConfig;
 use crate::controller::{self, ControllerError, ControllerHandle};
 use crate::group::coordinator::CoordinatorConfig;
@@ -53,6 +54,7 @@ pub(crate) struct ShardState {
     /// On shard 0 only.
     controller: OnceCell<ControllerHandle>,
     pub(super) hand_offs: HandOffs,
+    pub(super) producer_ids: ProducerIds,
     housekeeping: RefCell<Option<Task<()>>>,
     housekeeping_ends: ShutdownSignal,
 }
@@ -101,6 +103,7 @@ impl ShardState {
             mailbox_commands: parts.mailbox_commands,
             controller: OnceCell::new(),
             hand_offs: HandOffs::default(),
+            producer_ids: ProducerIds::default(),
             housekeeping: RefCell::default(),
             housekeeping_ends: ShutdownSignal::new(),
         })

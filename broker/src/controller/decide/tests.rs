@@ -555,3 +555,33 @@ fn settings_that_exclude_each_other_are_refused_when_one_of_them_is_set() {
     let (_, outcome) = alter(&old, &[("segment.bytes", None)]);
     assert!(outcome.is_ok(), "{outcome:?}");
 }
+
+#[test]
+fn producer_ids_come_in_blocks_and_none_comes_twice() {
+    let mut image = image_of_brokers(&[1]);
+    let mut given = Vec::new();
+    for _ in 0..3 {
+        let (next, outcome) = run(&image, &Command::AllocateProducerIds);
+        let Outcome::AllocateProducerIds(Some(mut block)) = outcome else {
+            panic!("{outcome:?}");
+        };
+        // A controller that starts anew knows no more than the image.
+        let records = next.to_records();
+        let defaults = Arc::new(TopicConfig::default());
+        image = MetadataImage::from_records(next.offset, next.epoch, &records, defaults).unwrap();
+        assert_eq!(image, next);
+        given.extend(std::iter::from_fn(|| block.take()).map(ProducerId::get));
+    }
+    assert_eq!(given, (0..3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn when_no_producer_id_is_left_there_is_no_block() {
+    let mut image = image_of_brokers(&[1]);
+    let last = ProducerId::new(i64::MAX - 999);
+    let used = MetadataRecord::ProducerIdsAllocated { next: last };
+    image = image.apply(&[used]).unwrap();
+    let (after, outcome) = run(&image, &Command::AllocateProducerIds);
+    assert_eq!(outcome, Outcome::AllocateProducerIds(None));
+    assert_eq!(after, image);
+}

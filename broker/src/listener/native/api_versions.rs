@@ -16,7 +16,7 @@ pub(super) fn answer() -> ApiVersionsResponse {
         apis: ApiKey::ALL
             .iter()
             // Goodbye is the broker's own.
-            .filter(|&&api| api != ApiKey::Goodbye && is_served(api))
+            .filter(|&&api| api != ApiKey::Goodbye)
             .map(|&api| ApiVersion {
                 api: api.code(),
                 min: MESSAGE_VERSION,
@@ -24,11 +24,6 @@ pub(super) fn answer() -> ApiVersionsResponse {
             })
             .collect(),
     }
-}
-
-/// Whether this broker has an answer of its own to requests of this API. The protocol names more.
-fn is_served(api: ApiKey) -> bool {
-    !matches!(api, ApiKey::InitProducerId)
 }
 
 #[cfg(test)]
@@ -41,8 +36,8 @@ mod tests {
         assert_eq!(
             listed,
             [
-                1, 2, 3, 4, 5, 6, 7, 9, 10, 16, 17, 18, 19, 20, 21, 22, 32, 33, 34, 35, 36, 37, 38,
-                39,
+                1, 2, 3, 4, 5, 6, 7, 9, 10, 16, 17, 18, 19, 20, 21, 22, 23, 32, 33, 34, 35, 36, 37,
+                38, 39,
             ]
         );
     }

@@ -21,6 +21,7 @@ mod fetch;
 mod frame_reader;
 mod groups;
 mod hello;
+mod init_producer_id;
 mod list_offsets;
 mod log_limit;
 mod metadata;

@@ -9,9 +9,9 @@ use corelog_protocol::native::messages::{
     CreatePartitionsResponse, CreateTopicsResponse, DeleteGroupsResponse, DeleteRecordsResponse,
     DeleteTopicsResponse, DescribeConfigsResponse, DescribeGroupsResponse, DescribeTopicsResponse,
     ErrorResponse, FetchResponse, FindCoordinatorResponse, GoodbyePush, HelloResponse,
-    ListGroupsResponse, ListOffsetsResponse, MetadataResponse, OffsetCommitResponse,
-    OffsetDeleteResponse, OffsetFetchResponse, ProduceResponse, SubscribeResponse,
-    UnsubscribeResponse,
+    InitProducerIdResponse, ListGroupsResponse, ListOffsetsResponse, MetadataResponse,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, ProduceResponse,
+    SubscribeResponse, UnsubscribeResponse,
 };
 use corelog_protocol::native::{Encoder, FrameError, FrameKind};
 
@@ -45,6 +45,7 @@ pub(super) enum Reply {
     Fetch(FetchResponse, Payload),
     ListOffsets(ListOffsetsResponse),
     DeleteRecords(DeleteRecordsResponse),
+    InitProducerId(InitProducerIdResponse),
     FindCoordinator(FindCoordinatorResponse),
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
     OffsetCommit(OffsetCommitResponse),
@@ -103,6 +104,7 @@ impl Reply {
             Self::Fetch(message, _) => encoder.frame(Response, id, message, payload, out),
             Self::ListOffsets(message) => encoder.frame(Response, id, message, payload, out),
             Self::DeleteRecords(message) => encoder.frame(Response, id, message, payload, out),
+            Self::InitProducerId(message) => encoder.frame(Response, id, message, payload, out),
             Self::FindCoordinator(message) => encoder.frame(Response, id, message, payload, out),
             Self::ConsumerGroupHeartbeat(message) => {
                 encoder.frame(Response, id, message, payload, out)

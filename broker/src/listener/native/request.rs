@@ -17,8 +17,8 @@ use super::reply_order::Ticket;
 use super::server::Server;
 use super::{
     alter_topic_configs, api_versions, create_partitions, create_topics, delete_records,
-    delete_topics, describe_configs, describe_topics, fetch, groups, list_offsets, metadata,
-    produce, subscribe,
+    delete_topics, describe_configs, describe_topics, fetch, groups, init_producer_id,
+    list_offsets, metadata, produce, subscribe,
 };
 use crate::controller::{ControllerError, Outcome};
 use crate::partition::Refusal;
@@ -125,7 +125,13 @@ fn begin(
     request: &mut Request,
 ) -> Result<Begun<impl Future<Output = Answer> + use<>>, Refusal> {
     let Some(api) = request.header.api_key() else {
-        return Err(unknown_api(request.header.api));
+        return Err(Refusal::new(
+            ErrorCode::UnsupportedVersion,
+            format!(
+                "there is no API {}; ApiVersions lists those that there are",
+                request.header.api
+            ),
+        ));
     };
     if api != ApiKey::Produce {
         // Only a produce keeps what it received.
@@ -168,6 +174,10 @@ fn begin(
         ApiKey::DeleteRecords => {
             let answer = delete_records::answer(Rc::clone(server), decode(request)?);
             reply(answer, Reply::DeleteRecords)
+        }
+        ApiKey::InitProducerId => {
+            let answer = init_producer_id::answer(Rc::clone(server), decode(request)?);
+            reply(answer, Reply::InitProducerId)
         }
         ApiKey::DescribeTopics => {
             let answer = describe_topics::answer(router, decode(request)?);
@@ -240,17 +250,8 @@ fn begin(
                 "Goodbye is the broker's; a client closes its connection",
             ));
         }
-        ApiKey::InitProducerId => return Err(unknown_api(api.code())),
     };
     Ok(Begun::UnderWay(Either::Right(boxed)))
-}
-
-/// What a peer is told that asks for what ApiVersions does not list.
-fn unknown_api(api: u16) -> Refusal {
-    Refusal::new(
-        ErrorCode::UnsupportedVersion,
-        format!("there is no API {api}; ApiVersions lists those that there are"),
-    )
 }
 
 /// A request that always has a response of its own.
