@@ -16,6 +16,7 @@ mod full_disk;
 mod groups;
 mod harness;
 mod hello;
+mod idempotent_producers;
 mod interop;
 mod kill_loop;
 mod many_connections;

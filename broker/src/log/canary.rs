@@ -22,6 +22,10 @@ pub(crate) enum Canary {
     SourcesRemovedBeforeSwap,
     /// Compaction remembers how far it came before it has come there.
     FirstDirtyBeforeSwap,
+    /// A checkpoint remembers batches of producers that are in memory only.
+    ProducersAheadOfCheckpoint,
+    /// A start does not mind the producers of batches that no checkpoint covers.
+    ProducersNotReplayed,
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use corelog_protocol::{
 
 use super::append_rules::AppendRules;
 use super::replica::{
-    Answers, Appended, LogMarks, MAX_WAITING_FETCHES, ReadDecision, ReadRequest, Replica,
-    ReplicaConfig,
+    Answers, Appended, LogMarks, MAX_WAITING_FETCHES, MAX_WAITING_RETRIES, ReadDecision,
+    ReadRequest, Replica, ReplicaConfig, Retry,
 };
 use super::request::{Produced, Refusal};
 use crate::runtime::{Instant, now};
@@ -605,4 +605,87 @@ fn a_compacted_topic_wants_a_key_on_every_record() {
     let keyless = batch_at(NOW, None);
     assert_eq!(refused(&compacted, &keyless), ErrorCode::InvalidRecord);
     assert!(rules().check(&keyless, NOW).is_ok());
+}
+
+fn retry_of(base: i64, last: i64, durable_end: i64, acks: Acks, deadline: Instant) -> Retry {
+    Retry {
+        held: Produced {
+            base_offset: Offset::new(base),
+            last_offset: Offset::new(last),
+            log_append_time: None,
+        },
+        durable_end: Offset::new(durable_end),
+        acks,
+        deadline,
+    }
+}
+
+#[test]
+fn retries_are_answered_when_what_they_repeat_is_durable() {
+    let mut bench = Bench::new(Durability::Sync);
+    bench.append(1, 5, Acks::All);
+    bench.append(2, 5, Acks::All);
+    let deadline = bench.after(1000);
+    let mut answers = Answers::default();
+    for (who, base) in [(11, 100), (12, 105), (13, 100)] {
+        let retry = retry_of(base, base + 4, 100, Acks::All, deadline);
+        bench.replica.retried(retry, who, &mut answers);
+    }
+    assert_eq!(answered(&answers), []);
+    assert!(bench.replica.has_waiting_produces());
+    let first = bench.synced_to(105);
+    let codes = [
+        (1, ErrorCode::None),
+        (11, ErrorCode::None),
+        (13, ErrorCode::None),
+    ];
+    assert_eq!(answered(&first), codes);
+    let offsets: Vec<i64> = first
+        .produces
+        .iter()
+        .map(|(_, outcome)| outcome.result.as_ref().unwrap().base_offset.get())
+        .collect();
+    assert_eq!(offsets, [100; 3]);
+    assert_eq!(
+        answered(&bench.synced_to(110)),
+        [(2, ErrorCode::None), (12, ErrorCode::None)]
+    );
+    assert!(!bench.replica.has_waiting_produces());
+}
+
+#[test]
+fn a_retry_waits_until_its_own_deadline() {
+    let mut bench = Bench::new(Durability::Sync);
+    bench.append(1, 5, Acks::All);
+    let mut answers = Answers::default();
+    let retry = retry_of(100, 104, 100, Acks::All, bench.after(10));
+    bench.replica.retried(retry, 11, &mut answers);
+    assert_eq!(bench.replica.earliest_deadline(), Some(bench.after(10)));
+    bench.replica.expire(bench.after(9), &mut answers);
+    assert_eq!(answered(&answers), []);
+    bench.replica.expire(bench.after(10), &mut answers);
+    assert_eq!(answered(&answers), [(11, ErrorCode::RequestTimedOut)]);
+    assert_eq!(answered(&bench.synced_to(105)), [(1, ErrorCode::None)]);
+}
+
+#[test]
+fn as_many_retries_wait_as_may_and_a_closing_replica_refuses_them() {
+    let mut bench = Bench::new(Durability::Sync);
+    bench.append(1, 5, Acks::All);
+    let retry = retry_of(100, 104, 100, Acks::All, bench.after(1000));
+    let mut answers = Answers::default();
+    for who in 0..MAX_WAITING_RETRIES {
+        let who = u32::try_from(who).unwrap();
+        bench.replica.retried(retry, who, &mut answers);
+    }
+    assert_eq!(answered(&answers), []);
+    bench.replica.retried(retry, 77_777, &mut answers);
+    assert_eq!(answered(&answers), [(77_777, ErrorCode::RequestTimedOut)]);
+    let gone = Refusal::new(ErrorCode::UnknownTopicOrPartition, "gone");
+    let mut refused = Answers::default();
+    bench.replica.close(gone, &mut refused);
+    assert_eq!(refused.produces.len(), 1 + MAX_WAITING_RETRIES);
+    let mut late = Answers::default();
+    bench.replica.retried(retry, 5, &mut late);
+    assert_eq!(answered(&late), [(5, ErrorCode::UnknownTopicOrPartition)]);
 }

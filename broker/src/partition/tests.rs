@@ -25,6 +25,8 @@ use crate::runtime::{
     BufferPool, SimulatedDisk, Simulator, Storage, now, sleep, spawn, timeout, yield_now,
 };
 
+mod retries;
+
 const ID: TopicPartition = TopicPartition {
     topic_id: TopicId::from_bytes([7; 16]),
     partition: PartitionIndex::new(0),

@@ -18,6 +18,7 @@ use super::segment_rewrite::{
 };
 use crate::log::RecoveryError;
 use crate::log::batch_scan::WalkFrom;
+use crate::log::canary::{Canary, is_planted};
 use crate::log::journal::format::{EntryHeader, EntryKind};
 use crate::log::producers::Producers;
 use crate::log::segment::log_file_name;
@@ -252,7 +253,11 @@ impl PartitionReplay {
                 epoch: epochs.last().map(|(epoch, _)| *epoch),
                 dense: true,
             };
-            let note = |header: &BatchHeader| producers.note_on_disk(header, now);
+            let note = |header: &BatchHeader| {
+                if !is_planted(Canary::ProducersNotReplayed) {
+                    producers.note_on_disk(header, now);
+                }
+            };
             let walked = read_back(disk, &folder, base, from, rest, note).await?;
             if let Some(reason) = walked.stopped {
                 let name = log_file_name(base);

@@ -12,6 +12,7 @@ mod format_page;
 mod memory;
 mod model;
 mod power_cuts;
+mod producers;
 mod reads;
 mod rearranging;
 mod recreated;
