@@ -5,8 +5,9 @@ use corelog_protocol::native::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
     DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
     DescribeConfigsRequest, DescribeConfigsResponse, DescribeTopicsRequest, DescribeTopicsResponse,
-    HelloRequest, HelloResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, UnsubscribeRequest, UnsubscribeResponse,
+    HelloRequest, HelloResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, UnsubscribeRequest,
+    UnsubscribeResponse,
 };
 
 use crate::connection::Request;
@@ -29,6 +30,7 @@ answered_by! {
     AlterTopicConfigsRequest => AlterTopicConfigsResponse,
     CreatePartitionsRequest => CreatePartitionsResponse,
     DescribeConfigsRequest => DescribeConfigsResponse,
+    InitProducerIdRequest => InitProducerIdResponse,
     ListOffsetsRequest => ListOffsetsResponse,
     DeleteRecordsRequest => DeleteRecordsResponse,
     UnsubscribeRequest => UnsubscribeResponse,

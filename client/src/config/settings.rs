@@ -94,6 +94,8 @@ impl ConnectionSettings {
 pub(crate) struct ProducerSettings {
     pub(crate) connection: ConnectionSettings,
     pub(crate) acks: Acks,
+    /// `enable.idempotence`
+    pub(crate) idempotent: bool,
     pub(crate) batch_bytes: usize,
     pub(crate) linger: Duration,
     pub(crate) buffer_bytes: usize,
@@ -128,18 +130,22 @@ impl ProducerSettings {
                 ),
             });
         }
+        let acks = keys.choice(
+            "acks",
+            Acks::All,
+            &[
+                ("all", Acks::All),
+                ("-1", Acks::All),
+                ("1", Acks::Leader),
+                ("0", Acks::None),
+            ],
+        )?;
+        let max_in_flight = keys.number("max.in.flight.requests.per.connection", 5, 1..=1024)?;
+        let retries = keys.number("retries", i32::MAX as u32, 0..=i32::MAX as u32)?;
         let settings = Self {
             connection,
-            acks: keys.choice(
-                "acks",
-                Acks::All,
-                &[
-                    ("all", Acks::All),
-                    ("-1", Acks::All),
-                    ("1", Acks::Leader),
-                    ("0", Acks::None),
-                ],
-            )?,
+            acks,
+            idempotent: read_idempotence(&mut keys, acks, retries, max_in_flight)?,
             batch_bytes: keys.number("batch.size", DEFAULT_BATCH_BYTES, 0..=MAX_BYTES as usize)?,
             linger,
             buffer_bytes: keys.number("buffer.memory", 32 << 20, 16 << 10..=1 << 40)?,
@@ -155,13 +161,13 @@ impl ProducerSettings {
                     ("zstd", Compression::Zstd),
                 ],
             )?,
-            max_in_flight: keys.number("max.in.flight.requests.per.connection", 5, 1..=1024)?,
+            max_in_flight,
             max_request_bytes: keys.number(
                 "max.request.size",
                 1 << 20,
                 1024..=MAX_BYTES as usize,
             )?,
-            retries: keys.number("retries", i32::MAX as u32, 0..=i32::MAX as u32)?,
+            retries,
             delivery_timeout,
             partitioner: keys.choice(
                 "partitioner",
@@ -176,6 +182,38 @@ impl ProducerSettings {
         Ok(settings)
     }
 }
+
+/// `enable.idempotence`: on, unless it was not asked for and another setting excludes it, as in Kafka's producer.
+fn read_idempotence(
+    keys: &mut Keys<'_>,
+    acks: Acks,
+    retries: u32,
+    max_in_flight: usize,
+) -> Result<bool, ConfigError> {
+    const NAME: &str = "enable.idempotence";
+    let is_asked_for = keys.text(NAME).is_some();
+    let wanted = keys.choice(NAME, true, &[("true", true), ("false", false)])?;
+    let hindrance = if acks != Acks::All {
+        "acks=all"
+    } else if retries == 0 {
+        "retries above 0"
+    } else if max_in_flight > IN_FLIGHT_MAX {
+        "max.in.flight.requests.per.connection of at most 5"
+    } else {
+        return Ok(wanted);
+    };
+    if wanted && is_asked_for {
+        return Err(ConfigError::InvalidValue {
+            name: NAME,
+            value: "true".to_owned(),
+            expected: format!("false, or {hindrance}"),
+        });
+    }
+    Ok(false)
+}
+
+/// The broker remembers so many batches of a producer and partition.
+const IN_FLIGHT_MAX: usize = 5;
 
 /// Kafka's default is 16 KiB. Larger batches cost nothing at low rates, where `linger.ms` ends them, and save both sides
 /// work at high ones: of 1 KiB records, sent to a sink over loopback, one took 975 ns of this side's CPU at 16 KiB,

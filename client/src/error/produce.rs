@@ -21,6 +21,15 @@ pub enum ProduceError {
         /// What the last attempt met.
         reason: String,
     },
+    /// The cluster gave this producer no id within `max.block.ms`. Without one it cannot tell a retry from a new record;
+    /// `enable.idempotence=false` does without.
+    #[error("no producer id within {} ms: {reason}", .waited.as_millis())]
+    NoProducerId {
+        /// How long it was waited for.
+        waited: Duration,
+        /// What the last attempt met.
+        reason: String,
+    },
     /// The topic has no such partition.
     #[error("{topic} has no partition {partition}; it has {partitions}")]
     NoSuchPartition {
@@ -105,6 +114,7 @@ impl ProduceError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::NoMetadata { .. }
+            | Self::NoProducerId { .. }
             | Self::BufferFull { .. }
             | Self::DeliveryTimeout { .. }
             | Self::FlushTimeout { .. } => true,

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use corelog_protocol::Timestamp;
-use corelog_protocol::record::{BatchBuilder, BatchView, Header, MAX_BATCH_BYTES};
+use corelog_protocol::record::{
+    BatchBuilder, BatchView, Header, MAX_BATCH_BYTES, ProducerStamp, patch_producer,
+};
 use tokio::time::Instant;
 
 use super::delivery::{Completion, Delivery, Written};
 use super::memory::{Memory, Reservation};
+use super::sequences::after;
 use crate::config::ProducerSettings;
 use crate::error::ProduceError;
 use crate::record::{ProducerRecord, TopicPartition};
@@ -73,6 +76,10 @@ pub(super) struct SealedBatch {
     pub(super) opened: Instant,
     /// How often it was sent.
     pub(super) attempts: u32,
+    /// Its numbers, where the producer is idempotent.
+    pub(super) stamp: Option<ProducerStamp>,
+    /// An attempt brought no clear answer: the batch may be in the log.
+    pub(super) is_unknown: bool,
     /// What the last attempt met.
     pub(super) last_failure: Option<String>,
     /// Shared by the parts of one batch.
@@ -83,6 +90,7 @@ pub(super) struct SealedBatch {
 pub(super) struct Unfinished {
     number: u64,
     builder: Box<BatchBuilder>,
+    stamp: Option<ProducerStamp>,
 }
 
 impl OpenBatch {
@@ -163,7 +171,11 @@ impl OpenBatch {
         Ok(Delivery::new(self.completion.outcome(), index, timestamp))
     }
 
-    pub(super) fn seal(self) -> (SealedBatch, Unfinished) {
+    pub(super) fn records(&self) -> u32 {
+        self.builder.record_count()
+    }
+
+    pub(super) fn seal(self, stamp: Option<ProducerStamp>) -> (SealedBatch, Unfinished) {
         let sealed = SealedBatch {
             number: self.number,
             first: 0,
@@ -172,12 +184,15 @@ impl OpenBatch {
             completion: self.completion,
             opened: self.opened,
             attempts: 0,
+            stamp,
+            is_unknown: false,
             last_failure: None,
             reservation: Arc::new(self.reservation),
         };
         let unfinished = Unfinished {
             number: self.number,
             builder: self.builder,
+            stamp,
         };
         (sealed, unfinished)
     }
@@ -186,7 +201,7 @@ impl OpenBatch {
 impl Unfinished {
     /// Compresses the records and computes the CRC.
     pub(super) fn finish(mut self) -> (u64, Bytes) {
-        (self.number, self.builder.finish(None))
+        (self.number, self.builder.finish(self.stamp))
     }
 }
 
@@ -206,6 +221,15 @@ impl SealedBatch {
             reservation.cover(bytes.len());
         }
         self.bytes = Some(bytes);
+    }
+
+    /// Gives the batch other numbers. It must be finished, and not in the log under its old ones.
+    pub(super) fn renumber(&mut self, stamp: ProducerStamp) {
+        let mut bytes = BytesMut::from(&self.bytes.take().expect("the batch is finished")[..]);
+        patch_producer(&mut bytes, stamp);
+        self.bytes = Some(bytes.freeze());
+        self.stamp = Some(stamp);
+        self.is_unknown = false;
     }
 
     /// Gives the memory back and tells every record's sender what became of it.
@@ -235,18 +259,28 @@ impl SealedBatch {
                 .expect("half a batch is smaller than the batch");
         }
         let partition = self.completion.partition();
+        // Together the parts have the numbers that the whole had: it is not in the log.
+        let stamps = [0, half].map(|first| {
+            self.stamp.map(|stamp| ProducerStamp {
+                base_sequence: after(stamp.base_sequence, first),
+                ..stamp
+            })
+        });
         let parts: Vec<Self> = builders
             .iter_mut()
             .zip([0, half])
-            .filter(|(builder, _)| !builder.is_empty())
-            .map(|(builder, first)| Self {
+            .zip(stamps)
+            .filter(|((builder, _), _)| !builder.is_empty())
+            .map(|((builder, first), stamp)| Self {
                 number: self.number,
                 first: self.first + first,
                 records: builder.record_count(),
-                bytes: Some(builder.finish(None)),
+                bytes: Some(builder.finish(stamp)),
                 completion: Completion::new(partition.clone()),
                 opened: self.opened,
                 attempts: 0,
+                stamp,
+                is_unknown: false,
                 last_failure: None,
                 reservation: Arc::clone(&self.reservation),
             })

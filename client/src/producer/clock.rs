@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::lane::Lane;
-use super::settle::{give_up, timeout};
+use super::settle::{fail, timeout};
 use super::shared::Shared;
 
 /// How often undelivered batches are looked over for those whose time is up.
@@ -109,7 +109,7 @@ fn sweep(shared: &Arc<Shared>, now: Instant) {
     for lane in shared.lanes() {
         for batch in lane.take_expired(opened) {
             let error = timeout(&lane, &batch, None);
-            give_up(Arc::clone(&lane), batch, error, shared);
+            fail(batch, error, shared);
         }
     }
 }

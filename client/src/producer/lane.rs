@@ -20,6 +20,7 @@ use super::batch::{NotOpened, OpenBatch, Room, SealedBatch, Unfinished};
 use super::delivery::{BatchOutcome, Delivery};
 use super::memory::{Memory, Reservation};
 use super::node::NodeQueue;
+use super::sequences::{Gap, Identity, Sequences};
 use crate::config::ProducerSettings;
 use crate::error::ProduceError;
 use crate::record::{ProducerRecord, TopicPartition};
@@ -40,6 +41,8 @@ struct LaneState {
     usual_bytes: usize,
     /// No batch of this size was refused as too large yet.
     accepted_bytes: usize,
+    /// The batches' numbers, where the producer is idempotent.
+    sequences: Option<Sequences>,
     route: Option<Route>,
     /// Stands in the ready list of its node, or among those without a leader.
     listed: bool,
@@ -78,10 +81,14 @@ pub(super) enum Taken {
     Nothing,
     /// The lane has moved to another node, or to none.
     Elsewhere,
+    /// Nothing may leave before the producer has a higher epoch than this one.
+    NeedsEpochAbove(Identity),
+    /// These may be in the log already and cannot be told from new ones any more: give them up, and ask again.
+    Uncertain(Vec<SealedBatch>),
 }
 
 impl Lane {
-    pub(super) fn new(partition: TopicPartition) -> Self {
+    pub(super) fn new(partition: TopicPartition, identity: Option<Identity>) -> Self {
         Self {
             partition,
             state: Mutex::new(LaneState {
@@ -91,6 +98,7 @@ impl Lane {
                 next_number: 0,
                 usual_bytes: 0,
                 accepted_bytes: usize::MAX,
+                sequences: identity.map(Sequences::new),
                 route: None,
                 listed: false,
                 recovering: false,
@@ -184,8 +192,14 @@ impl Lane {
 
     /// Hands the next batch to a node, if it may leave and is at most `room` bytes. The lane counts as unlisted after it,
     /// unless there is `more`.
-    pub(super) fn take(&self, by: &Arc<NodeQueue>, room: usize) -> Taken {
-        let mut state = self.state();
+    pub(super) fn take(
+        &self,
+        by: &Arc<NodeQueue>,
+        room: usize,
+        identity: Option<Identity>,
+    ) -> Taken {
+        let mut guard = self.state();
+        let state = &mut *guard;
         let Some(route) = state
             .route
             .clone()
@@ -197,11 +211,18 @@ impl Lane {
         if state.recovering && !state.under_way.is_empty() {
             return Taken::Nothing;
         }
+        let most = state.sequences.as_ref().map(Sequences::most_under_way);
+        if most.is_some_and(|most| state.under_way.len() >= most) {
+            return Taken::Nothing;
+        }
         state.recovering = false;
         if state.not_before.is_some_and(|time| time > Instant::now()) {
             return Taken::Nothing;
         }
         state.not_before = None;
+        if let Some(waits) = state.close_gap(identity) {
+            return waits;
+        }
         if state.sealed.is_empty() && state.open.as_ref().is_some_and(|open| open.due) {
             return state.seal().map_or(Taken::Nothing, Taken::Unfinished);
         }
@@ -229,9 +250,43 @@ impl Lane {
         }
     }
 
-    /// Notes that a batch is settled and no longer under way.
-    pub(super) fn settled(&self, outcome: &Arc<BatchOutcome>) {
-        self.state().forget(outcome);
+    /// Notes that a batch was acknowledged and is no longer under way.
+    pub(super) fn acknowledged(&self, batch: &SealedBatch) {
+        let mut state = self.state();
+        state.forget(batch.completion.outcome());
+        if let (Some(sequences), Some(stamp)) = (&mut state.sequences, batch.stamp) {
+            sequences.acknowledge(stamp);
+        }
+    }
+
+    /// Notes that a batch was given up and no longer under way.
+    pub(super) fn given_up(&self, batch: &SealedBatch) {
+        let mut state = self.state();
+        state.forget(batch.completion.outcome());
+        if let (Some(sequences), Some(stamp)) = (&mut state.sequences, batch.stamp) {
+            sequences.give_up(stamp, batch.records, batch.is_unknown);
+        }
+    }
+
+    /// The broker misses what comes before this batch. Unless something does and has yet to come back, the numbers lead
+    /// nowhere any more.
+    pub(super) fn out_of_order(&self, batch: &SealedBatch) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let is_first_under_way = state
+            .under_way
+            .first()
+            .is_none_or(|first| Arc::ptr_eq(first, batch.completion.outcome()));
+        let comes_first = state
+            .sealed
+            .front()
+            .is_none_or(|first| first.place() > batch.place() || first.stamp.is_none());
+        if is_first_under_way
+            && comes_first
+            && let (Some(sequences), Some(stamp)) = (&mut state.sequences, batch.stamp)
+        {
+            sequences.disown(stamp);
+        }
     }
 
     /// Takes a batch back for another attempt, in its old place.
@@ -286,6 +341,12 @@ impl Lane {
             // It goes without its bytes: nobody will send them.
             drop(state.seal());
             expired.extend(state.sealed.pop_front());
+        }
+        // The last first: numbers at the end are simply free again.
+        for batch in expired.iter().rev() {
+            if let (Some(sequences), Some(stamp)) = (&mut state.sequences, batch.stamp) {
+                sequences.give_up(stamp, batch.records, batch.is_unknown);
+            }
         }
         expired
     }
@@ -370,7 +431,9 @@ impl LaneState {
     fn seal(&mut self) -> Option<Unfinished> {
         let open = self.open.take()?;
         self.usual_bytes = open.size();
-        let (sealed, unfinished) = open.seal();
+        let sequences = self.sequences.as_mut();
+        let stamp = sequences.map(|sequences| sequences.stamp(open.records()));
+        let (sealed, unfinished) = open.seal(stamp);
         self.sealed.push_back(sealed);
         Some(unfinished)
     }
@@ -381,6 +444,36 @@ impl LaneState {
             .sealed
             .partition_point(|other| other.place() < batch.place());
         self.sealed.insert(place, batch);
+    }
+
+    /// Numbers anew what is left behind a gap, under `identity`. Comes back with what hinders it.
+    fn close_gap(&mut self, identity: Option<Identity>) -> Option<Taken> {
+        let sequences = self.sequences.as_mut()?;
+        let gap = sequences.gap()?;
+        if !self.under_way.is_empty() {
+            // The last to come back lists the lane.
+            self.recovering = true;
+            return Some(Taken::Nothing);
+        }
+        let old = sequences.identity();
+        let Some(new) = identity.filter(|new| *new != old) else {
+            return Some(Taken::NeedsEpochAbove(old));
+        };
+        if self.sealed.iter().any(|batch| batch.bytes.is_none()) {
+            // Whoever finishes it lists the lane.
+            return Some(Taken::Nothing);
+        }
+        if gap == Gap::Uncertain && self.sealed.iter().any(|batch| batch.is_unknown) {
+            let (unknown, known) = self.sealed.drain(..).partition(|batch| batch.is_unknown);
+            self.sealed = known;
+            let unknown: VecDeque<SealedBatch> = unknown;
+            return Some(Taken::Uncertain(unknown.into()));
+        }
+        sequences.renew(new);
+        for batch in &mut self.sealed {
+            batch.renumber(sequences.stamp(batch.records));
+        }
+        None
     }
 
     fn has_work(&self) -> bool {

@@ -8,11 +8,13 @@
 mod batch;
 mod clock;
 mod delivery;
+mod identity;
 mod lane;
 mod memory;
 mod node;
 mod partitioner;
 mod router;
+mod sequences;
 mod settle;
 mod shared;
 
@@ -108,9 +110,11 @@ impl Producer {
     /// Copies a record into a batch. Waits, for up to `max.block.ms`, only while the topic's metadata is unknown or
     /// `buffer.memory` is full. The returned [`Delivery`] resolves when the broker has answered.
     ///
-    /// Records of one partition are written in the order of these calls, unless the broker refuses one batch while a
-    /// later one is already under way; `max.in.flight.requests.per.connection=1` excludes that too. A call that is
-    /// cancelled before it returns has not taken the record.
+    /// Records of one partition are written in the order of these calls, and each of them once, however often connections
+    /// break or the broker starts anew: `enable.idempotence`, which is on unless another setting contradicts it. A record
+    /// whose delivery failed leaves those behind it in their order. Without idempotence a retry may write a record twice,
+    /// and one batch may be refused while a later one is already under way; `max.in.flight.requests.per.connection=1`
+    /// excludes the latter. A call that is cancelled before it returns has not taken the record.
     ///
     /// # Errors
     /// A record that can never be sent, metadata or memory that did not come in time, a closed producer.
@@ -143,6 +147,7 @@ impl Producer {
     ) -> Result<Delivery, ProduceError> {
         let shared = &self.handle.shared;
         let start = Instant::now();
+        shared.ensure_identity().await?;
         let topic = self.topic(record.topic, record.partition).await?;
         let mut granted: Option<Reservation> = None;
         loop {
@@ -223,6 +228,7 @@ impl Producer {
     /// # Errors
     /// [`ProduceError::NoMetadata`].
     pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, ProduceError> {
+        self.handle.shared.ensure_identity().await?;
         self.topic(topic, None).await?;
         let image = self.handle.shared.cluster.image();
         Ok(image

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::batch::SealedBatch;
 use super::lane::{Lane, Route, Taken};
-use super::settle::{refuse_unsendable, settle};
+use super::settle::{fail, refuse_unsendable, settle, timeout};
 use super::shared::Shared;
 use crate::cluster::Node;
 use crate::connection::Connection;
@@ -26,6 +26,9 @@ use crate::error::{ConnectionError, RequestError};
 const REQUEST_METADATA_BYTES: u32 = 64;
 /// Most bytes of metadata that one partition adds.
 const PARTITION_METADATA_BYTES: u32 = 48;
+
+/// What becomes of a batch that may be in the log behind one that was given up.
+const LOST_ORDER: &str = "a batch before it was given up, and this one may have been written";
 
 /// The lanes of one node that have something to send.
 pub(super) struct NodeQueue {
@@ -141,7 +144,7 @@ fn collect(queue: &Arc<NodeQueue>, limits: FrameLimits, shared: &Arc<Shared>) ->
         };
         // A single batch may exceed `max.request.size`: it was checked uncompressed, and codecs can add to it.
         let limit = if shipped.is_empty() { usize::MAX } else { room };
-        match lane.take(queue, limit) {
+        match lane.take(queue, limit, shared.identity.current()) {
             Taken::Batch {
                 batch,
                 bytes,
@@ -173,6 +176,18 @@ fn collect(queue: &Arc<NodeQueue>, limits: FrameLimits, shared: &Arc<Shared>) ->
                 break;
             }
             Taken::Nothing => {}
+            Taken::NeedsEpochAbove(old) => {
+                if !shared.raise_epoch(old) {
+                    shared.list(&lane);
+                }
+            }
+            Taken::Uncertain(batches) => {
+                for batch in batches {
+                    let error = timeout(&lane, &batch, Some(LOST_ORDER.to_owned()));
+                    fail(batch, error, shared);
+                }
+                shared.list(&lane);
+            }
             Taken::Elsewhere => shared.list(&lane),
         }
         if room == 0 || shipped.len() >= most_partitions {

@@ -106,7 +106,7 @@ fn acknowledge(part: Shipped, written: Written, shared: &Arc<Shared>) {
     shared.metrics.batches.add(1);
     shared.metrics.records.add(u64::from(part.batch.records));
     shared.metrics.bytes.add(part.bytes.len() as u64);
-    part.lane.settled(part.batch.completion.outcome());
+    part.lane.acknowledged(&part.batch);
     part.batch.settle(Ok(written));
     shared.list(&part.lane);
 }
@@ -126,6 +126,27 @@ fn refuse(
     if code == ErrorCode::MessageTooLarge && part.batch.records > 1 {
         split(part, shared);
         return;
+    }
+    if part.batch.stamp.is_some() {
+        match code {
+            // It is in the log, further back than the broker remembers where.
+            ErrorCode::DuplicateSequenceNumber => {
+                let written = Written {
+                    base_offset: None,
+                    log_append_time: None,
+                };
+                acknowledge(part, written, shared);
+                return;
+            }
+            ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::UnknownProducerId
+            | ErrorCode::InvalidProducerEpoch => {
+                part.lane.out_of_order(&part.batch);
+                retry(part, format!("{code}: {message}"), Some(code), shared);
+                return;
+            }
+            _ => {}
+        }
     }
     if code.is_retriable() {
         retry(part, format!("{code}: {message}"), Some(code), shared);
@@ -198,6 +219,7 @@ fn leader_is_elsewhere(code: ErrorCode) -> bool {
 fn retry(mut part: Shipped, failure: String, code: Option<ErrorCode>, shared: &Arc<Shared>) {
     let settings = &shared.settings;
     let age = part.batch.opened.elapsed();
+    part.batch.is_unknown |= !code.is_some_and(was_not_appended);
     if part.batch.attempts > settings.retries || age >= settings.delivery_timeout {
         let error = match code {
             Some(code) if part.batch.attempts > settings.retries => ProduceError::Broker {
@@ -228,16 +250,32 @@ fn retry(mut part: Shipped, failure: String, code: Option<ErrorCode>, shared: &A
 }
 
 /// Fails a batch for good; the lane goes on with the next.
-pub(super) fn give_up(
-    lane: Arc<Lane>,
-    batch: SealedBatch,
-    error: ProduceError,
-    shared: &Arc<Shared>,
-) {
-    shared.metrics.errors.add(u64::from(batch.records));
-    lane.settled(batch.completion.outcome());
-    batch.settle(Err(error));
+fn give_up(lane: Arc<Lane>, batch: SealedBatch, error: ProduceError, shared: &Arc<Shared>) {
+    lane.given_up(&batch);
+    fail(batch, error, shared);
     shared.list(&lane);
+}
+
+/// Fails a batch that its lane has given up.
+pub(super) fn fail(batch: SealedBatch, error: ProduceError, shared: &Arc<Shared>) {
+    shared.metrics.errors.add(u64::from(batch.records));
+    batch.settle(Err(error));
+}
+
+/// The broker looked at the batch and did not take it. After any other answer it may be in the log.
+fn was_not_appended(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::UnknownProducerId
+            | ErrorCode::InvalidProducerEpoch
+            | ErrorCode::CorruptMessage
+            | ErrorCode::MessageTooLarge
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::UnknownLeaderEpoch
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::ThrottlingQuotaExceeded
+    )
 }
 
 /// The error of a batch whose time is over.

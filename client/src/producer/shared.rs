@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::clock::Lingering;
+use super::identity::IdentitySource;
 use super::lane::{Lane, Route};
 use super::memory::Memory;
 use super::node::{self, NodeQueue};
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub(super) cluster: Arc<Cluster>,
     pub(super) memory: Memory,
     pub(super) metrics: Counters,
+    pub(super) identity: IdentitySource,
     pub(super) lingering: Lingering,
     pub(super) closed: AtomicBool,
     /// A batch was filled: whoever sends next lets the other tasks of its thread run first, so that the batch leaves
@@ -84,6 +86,7 @@ impl Shared {
             settings,
             cluster,
             metrics: Counters::default(),
+            identity: IdentitySource::default(),
             closed: AtomicBool::new(false),
             yield_due: AtomicBool::new(false),
             topics: RwLock::new(HashMap::new()),
@@ -144,10 +147,9 @@ impl Shared {
                 .map_or_else(Vec::new, |known| known.lanes.clone());
             for index in lanes.len()..topic.partitions.len() {
                 let index = i32::try_from(index).expect("partition counts are i32 on the wire");
-                lanes.push(Arc::new(Lane::new(TopicPartition::new(
-                    Arc::clone(&topic.name),
-                    PartitionIndex::new(index),
-                ))));
+                let partition =
+                    TopicPartition::new(Arc::clone(&topic.name), PartitionIndex::new(index));
+                lanes.push(Arc::new(Lane::new(partition, self.identity.current())));
             }
             let lanes = Arc::new(TopicLanes {
                 lanes,

@@ -89,8 +89,13 @@ fn append(frame: &Frame, shard: ShardId, state: &mut State) -> ProduceResponse {
         } else if let Some(topic) = state.topic_by_id(wanted.topic_id)
             && let Some(log) = topic.partition(wanted.partition)
         {
-            (answer.base_offset, answer.last_offset) = log.append(&bytes);
-            answer.error = ErrorCode::None;
+            match log.append(&bytes) {
+                Ok(offsets) => {
+                    (answer.base_offset, answer.last_offset) = offsets;
+                    answer.error = ErrorCode::None;
+                }
+                Err(code) => answer.error = code,
+            }
             answer.hint = misrouted.then_some(RouteHint {
                 broker: BROKER,
                 shard: home,

@@ -39,6 +39,8 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) port: u16,
     pub(crate) topics: BTreeMap<String, Topic>,
+    /// Given out so far.
+    pub(crate) producer_ids: i64,
     pub(crate) script: Script,
     pub(crate) seen: Seen,
     connections: Vec<AbortHandle>,
@@ -82,6 +84,8 @@ pub(crate) struct Seen {
     pub(crate) produce_waiting: usize,
     pub(crate) most_produce_waiting: usize,
     pub(crate) misrouted: usize,
+    /// Producers that went on under a higher epoch.
+    pub(crate) raised_epochs: usize,
     pub(crate) metadata_requests: usize,
     /// Requests that create, delete, alter or enlarge topics.
     pub(crate) changes: usize,

@@ -7,6 +7,7 @@ mod answers;
 mod connecting;
 mod consuming;
 mod fake;
+mod idempotence;
 mod log;
 mod producing;
 mod retrying;

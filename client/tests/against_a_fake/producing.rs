@@ -165,12 +165,15 @@ async fn a_full_memory_makes_send_wait_and_then_fail() {
 #[tokio::test]
 async fn no_more_requests_are_under_way_than_allowed() {
     let broker = FakeBroker::start(&[("orders", 1)]).await;
-    broker.change(|state| state.script.hold_produce = true);
     let config = broker
         .config()
         .set("max.in.flight.requests.per.connection", 3)
         .set("batch.size", 200);
     let producer = Producer::new(&config).await.unwrap();
+    // Behind the first batch of all none is sent before the answer.
+    let first = send_all(&producer, "orders", &numbered(1)).await;
+    try_join_all(first).await.unwrap();
+    broker.change(|state| state.script.hold_produce = true);
     let values = numbered(200);
     let deliveries = send_all(&producer, "orders", &values).await;
     broker.until(|state| state.seen.produce_waiting >= 3).await;

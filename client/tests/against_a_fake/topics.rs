@@ -11,9 +11,12 @@ use corelog_protocol::native::{
     CreateTopicsRequest, CreateTopicsResponse, CreatedTopic, DeleteRecordsPartitionResponse,
     DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
     DeleteUntil, DeletedTopic, DescribeConfigsRequest, DescribeConfigsResponse, Frame,
-    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, Message,
-    MetadataRequest, MetadataResponse, OffsetQuery, PartitionMetadata, TopicMetadata,
+    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsPartitionResponse,
+    ListOffsetsRequest, ListOffsetsResponse, Message, MetadataRequest, MetadataResponse,
+    OffsetQuery, PartitionMetadata, TopicMetadata,
 };
+
+use corelog_protocol::{ProducerEpoch, ProducerId};
 
 use crate::fake::{BROKER, Outlet, SHARDS, Shared, State, shard_of};
 use crate::log::Topic;
@@ -31,6 +34,24 @@ pub(crate) fn about_topics(api: ApiKey, frame: &Frame, outlet: &Outlet, shared: 
             let response = ApiVersionsResponse {
                 software: "fake".to_owned(),
                 apis: Vec::new(),
+            };
+            outlet.reply(frame, &response, Bytes::new());
+        }
+        ApiKey::InitProducerId => {
+            let request = InitProducerIdRequest::decode(metadata).unwrap();
+            let (producer_id, producer_epoch) = match request.current {
+                Some((id, epoch)) => (id, ProducerEpoch::new(epoch.get() + 1)),
+                None => {
+                    state.producer_ids += 1;
+                    (ProducerId::new(state.producer_ids), ProducerEpoch::ZERO)
+                }
+            };
+            state.seen.raised_epochs += usize::from(request.current.is_some());
+            let response = InitProducerIdResponse {
+                error: ErrorCode::None,
+                error_message: None,
+                producer_id,
+                producer_epoch,
             };
             outlet.reply(frame, &response, Bytes::new());
         }

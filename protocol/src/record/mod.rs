@@ -25,7 +25,7 @@ pub use decoded::{DecodedBatch, ReadBatchError, SharedRecord};
 pub use filter::{Filter, FilterError, Survivors, empty_batch};
 pub use header::*;
 pub use lz4_frame::Lz4FrameError;
-pub use patch::{patch_base_offset, patch_log_append_time};
+pub use patch::{patch_base_offset, patch_log_append_time, patch_producer};
 pub use records::{Header, Headers, Record, RecordError, RecordIter, RecordProblem};
 pub use split::{SplitBatches, split_batches};
 pub use view::BatchView;

@@ -2,6 +2,7 @@
 
 use zerocopy::FromBytes;
 
+use super::builder::ProducerStamp;
 use super::header::{BatchHeader, CRC_COVERS_FROM};
 use super::view::BatchView;
 use crate::{LeaderEpoch, Offset, Timestamp, TimestampType};
@@ -36,6 +37,27 @@ pub fn patch_log_append_time(batch: &mut [u8], now: Timestamp) {
     let header = header_of(batch);
     header.attributes.set(attributes.bits());
     header.max_timestamp.set(now.get());
+    let crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
+    header_of(batch).crc.set(crc);
+}
+
+/// Sets who produced the batch and its numbers, and a new CRC: for a producer that numbers anew what
+/// the broker did not take.
+///
+/// # Panics
+/// If `batch` is not exactly one batch that parses.
+pub fn patch_producer(batch: &mut [u8], stamp: ProducerStamp) {
+    let (view, rest) = BatchView::parse(batch).expect("only a batch that was parsed is patched");
+    assert!(
+        rest.is_empty(),
+        "the CRC covers one batch, not its neighbour"
+    );
+    let attributes = view.attributes().with_transactional(stamp.transactional);
+    let header = header_of(batch);
+    header.attributes.set(attributes.bits());
+    header.producer_id.set(stamp.id.get());
+    header.producer_epoch.set(stamp.epoch.get());
+    header.base_sequence.set(stamp.base_sequence.get());
     let crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
     header_of(batch).crc.set(crc);
 }
