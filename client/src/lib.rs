@@ -1,10 +1,10 @@
-//! Corelog's client: [`Producer`], [`Consumer`] and [`Admin`], over the native protocol.
+//! Corelog's client: [`Producer`], [`Consumer`], [`GroupConsumer`] and [`Admin`], over the native protocol.
 //!
-//! All three are built from a [`ClientConfig`] of Kafka's setting names and run on the caller's tokio runtime. The client
+//! All of them are built from a [`ClientConfig`] of Kafka's setting names and run on the caller's tokio runtime. The client
 //! knows which core of which broker owns a partition and keeps one connection to each core that it needs, so that a
 //! record reaches its owner without a hop.
 //!
-//! The layers, top down: `producer`, `consumer`, `admin`; `cluster` (metadata, a connection per broker and shard);
+//! The layers, top down: `group` over `consumer`, beside `producer` and `admin`; `cluster` (metadata, a connection per broker and shard);
 //! `connection` (one socket: frames, pipelining, subscriptions). Nothing below knows anything above.
 #![warn(missing_docs)]
 
@@ -17,6 +17,7 @@ mod connection;
 mod consumer;
 mod delete_records;
 mod error;
+mod group;
 mod leaders;
 mod metadata;
 mod offsets;
@@ -33,8 +34,11 @@ pub use admin::{
 pub use config::{AutoOffsetReset, ClientConfig, FetchMode, Partitioner};
 pub use consumer::{Consumer, ConsumerBatch, ConsumerRecords, SeekTo};
 pub use error::{
-    AdminError, ConfigError, ConnectError, ConnectionError, ConsumeError, ProduceError,
+    AdminError, ConfigError, ConnectError, ConnectionError, ConsumeError, GroupError, ProduceError,
     RequestError,
+};
+pub use group::{
+    CommittedOffset, GroupConsumer, Listening, PendingCommit, Rebalance, RebalanceListener,
 };
 pub use metadata::PartitionInfo;
 pub use offsets::ListedOffset;

@@ -2,12 +2,14 @@
 
 use corelog_protocol::native::{
     AlterTopicConfigsRequest, AlterTopicConfigsResponse, ApiVersionsRequest, ApiVersionsResponse,
-    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    DescribeConfigsRequest, DescribeConfigsResponse, DescribeTopicsRequest, DescribeTopicsResponse,
-    HelloRequest, HelloResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest,
-    ListOffsetsResponse, MetadataRequest, MetadataResponse, UnsubscribeRequest,
-    UnsubscribeResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest,
+    DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeConfigsRequest,
+    DescribeConfigsResponse, DescribeTopicsRequest, DescribeTopicsResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, HelloRequest, HelloResponse, InitProducerIdRequest,
+    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+    MetadataResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse, UnsubscribeRequest, UnsubscribeResponse,
 };
 
 use crate::connection::Request;
@@ -34,4 +36,8 @@ answered_by! {
     ListOffsetsRequest => ListOffsetsResponse,
     DeleteRecordsRequest => DeleteRecordsResponse,
     UnsubscribeRequest => UnsubscribeResponse,
+    FindCoordinatorRequest => FindCoordinatorResponse,
+    ConsumerGroupHeartbeatRequest => ConsumerGroupHeartbeatResponse,
+    OffsetCommitRequest => OffsetCommitResponse,
+    OffsetFetchRequest => OffsetFetchResponse,
 }

@@ -4,12 +4,15 @@
 //! a name that this kind of client does not know and a value out of its range are refused there, so that a typing error
 //! never runs silently with a default.
 
+mod group;
+mod iso_duration;
 mod keys;
 mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub(crate) use group::GroupSettings;
 pub(crate) use settings::{
     AdminSettings, BackoffSettings, ConnectionSettings, ConsumerSettings, ProducerSettings,
 };
@@ -74,6 +77,7 @@ impl ClientConfig {
 pub(crate) enum Role {
     Producer,
     Consumer,
+    GroupConsumer,
     Admin,
 }
 
@@ -82,6 +86,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Producer => "producer",
             Self::Consumer => "consumer",
+            Self::GroupConsumer => "group consumer",
             Self::Admin => "admin client",
         })
     }

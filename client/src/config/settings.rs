@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use corelog_protocol::{Acks, Compression, IsolationLevel};
 
+use super::iso_duration::parse_iso_duration;
 use super::keys::Keys;
 use super::{ClientConfig, ConfigError, Role};
 
-const MAX_MS: u64 = i32::MAX as u64;
+pub(super) const MAX_MS: u64 = i32::MAX as u64;
 const MAX_BYTES: u32 = 1 << 30;
 
 /// Where a record without a key and without a partition goes (`partitioner`).
@@ -26,6 +27,9 @@ pub enum AutoOffsetReset {
     Earliest,
     /// `latest`: at the end of what is readable.
     Latest,
+    /// `by_duration:` and an ISO 8601 duration, such as `by_duration:PT1H30M`: at the first record that is at most that
+    /// old (KIP-1106).
+    ByDuration(Duration),
     /// `none`: nowhere; `poll` returns an error.
     None,
 }
@@ -239,8 +243,15 @@ pub(crate) struct ConsumerSettings {
 impl ConsumerSettings {
     pub(crate) fn read(config: &ClientConfig) -> Result<Self, ConfigError> {
         let mut keys = Keys::of(config);
-        let settings = Self {
-            connection: ConnectionSettings::read(&mut keys)?,
+        let settings = Self::read_keys(&mut keys)?;
+        keys.finish(Role::Consumer)?;
+        Ok(settings)
+    }
+
+    /// The settings of every consumer, in a group or alone.
+    pub(super) fn read_keys(keys: &mut Keys<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            connection: ConnectionSettings::read(keys)?,
             api_timeout: keys.millis("default.api.timeout.ms", 60_000, 1..=MAX_MS)?,
             fetch_min_bytes: keys.number("fetch.min.bytes", 1, 0..=MAX_BYTES)?,
             fetch_max_bytes: keys.number("fetch.max.bytes", 50 << 20, 1024..=MAX_BYTES)?,
@@ -251,15 +262,7 @@ impl ConsumerSettings {
                 1024..=MAX_BYTES,
             )?,
             max_poll_records: keys.number("max.poll.records", 500, 1..=i32::MAX as usize)?,
-            auto_offset_reset: keys.choice(
-                "auto.offset.reset",
-                AutoOffsetReset::Latest,
-                &[
-                    ("earliest", AutoOffsetReset::Earliest),
-                    ("latest", AutoOffsetReset::Latest),
-                    ("none", AutoOffsetReset::None),
-                ],
-            )?,
+            auto_offset_reset: read_offset_reset(keys)?,
             isolation: keys.choice(
                 "isolation.level",
                 IsolationLevel::ReadUncommitted,
@@ -277,9 +280,7 @@ impl ConsumerSettings {
                     ("fetch", FetchMode::Fetch),
                 ],
             )?,
-        };
-        keys.finish(Role::Consumer)?;
-        Ok(settings)
+        })
     }
 }
 
@@ -300,6 +301,25 @@ impl AdminSettings {
         keys.finish(Role::Admin)?;
         Ok(settings)
     }
+}
+
+fn read_offset_reset(keys: &mut Keys<'_>) -> Result<AutoOffsetReset, ConfigError> {
+    const NAME: &str = "auto.offset.reset";
+    let text = keys.text(NAME).unwrap_or("latest");
+    let found = match text {
+        "earliest" => Some(AutoOffsetReset::Earliest),
+        "latest" => Some(AutoOffsetReset::Latest),
+        "none" => Some(AutoOffsetReset::None),
+        other => other
+            .strip_prefix("by_duration:")
+            .and_then(parse_iso_duration)
+            .map(AutoOffsetReset::ByDuration),
+    };
+    found.ok_or_else(|| ConfigError::InvalidValue {
+        name: NAME,
+        value: text.to_owned(),
+        expected: "one of earliest, latest, none, by_duration:P[nD][T[nH][nM][n.nS]]".to_owned(),
+    })
 }
 
 fn parse_servers(text: &str) -> Result<Vec<String>, ConfigError> {

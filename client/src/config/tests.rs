@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use corelog_protocol::{Acks, Compression};
 
-use super::{AdminSettings, ConsumerSettings, FetchMode, ProducerSettings};
+use super::{AdminSettings, ConsumerSettings, FetchMode, GroupSettings, ProducerSettings};
 use crate::{AutoOffsetReset, ClientConfig, ConfigError};
 
 fn config() -> ClientConfig {
@@ -107,4 +107,44 @@ fn the_settings_of_connections_suit_every_kind_of_client() {
         producer.get("bootstrap.servers")
     );
     assert_eq!((shared.get("linger.ms"), shared.get("acks")), (None, None));
+}
+
+#[test]
+fn a_group_consumer_has_a_group_and_kafkas_defaults() {
+    let missing = GroupSettings::read(&config()).unwrap_err();
+    assert!(matches!(missing, ConfigError::MissingValue { name } if name == "group.id"));
+    let settings = GroupSettings::read(&config().set("group.id", "billing")).unwrap();
+    assert_eq!(settings.group_id, "billing");
+    assert_eq!(settings.instance_id, None);
+    assert_eq!(settings.auto_commit, Some(Duration::from_secs(5)));
+    assert_eq!(settings.max_poll_interval, Duration::from_secs(300));
+    let manual = config()
+        .set("group.id", "billing")
+        .set("enable.auto.commit", false);
+    assert_eq!(GroupSettings::read(&manual).unwrap().auto_commit, None);
+    let empty = GroupSettings::read(&config().set("group.id", " ")).unwrap_err();
+    assert!(
+        matches!(&empty, ConfigError::InvalidValue { name, .. } if *name == "group.id"),
+        "{empty}"
+    );
+    let alone = ConsumerSettings::read(&config().set("group.id", "billing")).unwrap_err();
+    assert!(matches!(alone, ConfigError::UnknownName { .. }), "{alone}");
+}
+
+#[test]
+fn a_reset_by_duration_is_read_with_its_duration() {
+    let read = |text: &str| ConsumerSettings::read(&config().set("auto.offset.reset", text));
+    assert_eq!(
+        read("by_duration:PT1H30M").unwrap().auto_offset_reset,
+        AutoOffsetReset::ByDuration(Duration::from_secs(90 * 60))
+    );
+    for wrong in [
+        "by_duration:",
+        "by_duration:1h",
+        "by_duration:-PT1H",
+        "newest",
+    ] {
+        let error = read(wrong).unwrap_err();
+        assert!(error.to_string().contains("by_duration:P"), "{error}");
+    }
 }

@@ -55,6 +55,46 @@ struct State {
     /// The leader, once known.
     route: Option<Route>,
     last_fetched_epoch: Option<LeaderEpoch>,
+    /// Who wrote the last record before the position.
+    position_epoch: Option<LeaderEpoch>,
+    /// The topic meant, where a group's coordinator named it: another one of its name is not read.
+    topic_id: Option<TopicId>,
+    /// About to be given up: nothing of it is returned any more.
+    withheld: bool,
+}
+
+impl State {
+    fn new(generation: u64, target: Target) -> Self {
+        Self {
+            generation,
+            target,
+            paused: false,
+            has_backlog: false,
+            route: None,
+            last_fetched_epoch: None,
+            position_epoch: None,
+            topic_id: None,
+            withheld: false,
+        }
+    }
+}
+
+/// Where a partition of a group begins.
+pub(crate) struct Beginning {
+    /// The topic, which may be replaced by another one of the same name.
+    pub(crate) topic_id: TopicId,
+    /// None: somebody has yet to say.
+    pub(crate) at: Option<SeekTo>,
+    /// Who wrote the last record before it.
+    pub(crate) epoch: Option<LeaderEpoch>,
+}
+
+/// How far a partition was polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) partition: TopicPartition,
+    pub(crate) position: Offset,
+    pub(crate) epoch: Option<LeaderEpoch>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,14 +103,12 @@ enum Target {
     Seeking(SeekTo),
     /// Reading: the next offset that `poll` returns, and the next one to fetch.
     At { position: Offset, fetch: Offset },
-    /// Set aside at this position after an error, until the caller seeks.
-    Stopped { position: Offset },
+    /// Set aside at this position, if it had one, after an error, until the caller seeks.
+    Stopped { position: Option<Offset> },
 }
 
 impl Target {
-    const NOWHERE: Self = Self::Stopped {
-        position: Offset::ZERO,
-    };
+    const NOWHERE: Self = Self::Stopped { position: None };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,16 +161,60 @@ impl Assignment {
             }
             self.next_generation += 1;
             new.push((partition.clone(), self.next_generation));
-            entry.insert(State {
-                generation: self.next_generation,
-                target: start.map_or(Target::NOWHERE, Target::Seeking),
-                paused: false,
-                has_backlog: false,
-                route: None,
-                last_fetched_epoch: None,
-            });
+            let target = start.map_or(Target::NOWHERE, Target::Seeking);
+            entry.insert(State::new(self.next_generation, target));
         }
         new
+    }
+
+    /// Adds a partition of a group, or begins anew with it. Returns its generation.
+    pub(super) fn add(&mut self, partition: &TopicPartition, beginning: &Beginning) -> u64 {
+        self.next_generation += 1;
+        let target = match beginning.at {
+            None => Target::NOWHERE,
+            Some(SeekTo::Offset(offset)) => Target::At {
+                position: offset,
+                fetch: offset,
+            },
+            Some(other) => Target::Seeking(other),
+        };
+        let mut state = State::new(self.next_generation, target);
+        state.topic_id = Some(beginning.topic_id);
+        state.last_fetched_epoch = beginning.epoch;
+        state.position_epoch = beginning.epoch;
+        self.partitions.insert(partition.clone(), state);
+        self.next_generation
+    }
+
+    pub(super) fn remove(&mut self, partition: &TopicPartition) {
+        self.partitions.remove(partition);
+    }
+
+    /// Returns nothing of a partition any more, without forgetting its position.
+    pub(super) fn withhold(&mut self, partition: &TopicPartition) {
+        if let Some(state) = self.partitions.get_mut(partition) {
+            state.withheld = true;
+        }
+    }
+
+    /// True if a group's coordinator named the partition: then it also tells when that is gone.
+    pub(super) fn is_of_a_group(&self, partition: &TopicPartition) -> bool {
+        let state = self.partitions.get(partition);
+        state.is_some_and(|state| state.topic_id.is_some())
+    }
+
+    /// How far every partition that has a position was polled, in order.
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        let positions = self.partitions.iter().filter_map(|(partition, state)| {
+            Some(Progress {
+                partition: partition.clone(),
+                position: self.position(partition)?,
+                epoch: state.position_epoch,
+            })
+        });
+        let mut progress: Vec<Progress> = positions.collect();
+        progress.sort_unstable_by(|one, other| one.partition.cmp(&other.partition));
+        progress
     }
 
     pub(super) fn partitions(&self) -> Vec<TopicPartition> {
@@ -153,6 +235,7 @@ impl Assignment {
         self.next_generation += 1;
         state.generation = self.next_generation;
         state.last_fetched_epoch = None;
+        state.position_epoch = None;
         state.has_backlog = false;
         state.target = match to {
             SeekTo::Offset(offset) => Target::At {
@@ -177,7 +260,7 @@ impl Assignment {
     pub(super) fn is_paused(&self, partition: &TopicPartition) -> bool {
         self.partitions
             .get(partition)
-            .is_some_and(|state| state.paused)
+            .is_some_and(|state| state.paused || state.withheld)
     }
 
     /// Notes whether `poll` keeps portions of a partition that was paused.
@@ -197,18 +280,27 @@ impl Assignment {
     /// The next offset that `poll` returns; none while it is being looked up.
     pub(super) fn position(&self, partition: &TopicPartition) -> Option<Offset> {
         match self.partitions.get(partition)?.target {
-            Target::At { position, .. } | Target::Stopped { position } => Some(position),
+            Target::At { position, .. } => Some(position),
+            Target::Stopped { position } => position,
             Target::Seeking(_) => None,
         }
     }
 
     /// Notes how far `poll` has come.
-    pub(super) fn advance(&mut self, partition: &TopicPartition, generation: u64, to: Offset) {
+    pub(super) fn advance(
+        &mut self,
+        partition: &TopicPartition,
+        generation: u64,
+        to: Offset,
+        epoch: Option<LeaderEpoch>,
+    ) {
         if let Some(state) = self.current(partition, generation) {
             match &mut state.target {
-                Target::At { position, .. } | Target::Stopped { position } => *position = to,
+                Target::At { position, .. } => *position = to,
+                Target::Stopped { position } => *position = Some(to),
                 Target::Seeking(_) => {}
             }
+            state.position_epoch = epoch.or(state.position_epoch);
         }
     }
 
@@ -232,8 +324,9 @@ impl Assignment {
     pub(super) fn stop(&mut self, partition: &TopicPartition, generation: u64) {
         if let Some(state) = self.current(partition, generation) {
             let position = match state.target {
-                Target::At { position, .. } | Target::Stopped { position } => position,
-                Target::Seeking(_) => Offset::ZERO,
+                Target::At { position, .. } => Some(position),
+                Target::Stopped { position } => position,
+                Target::Seeking(_) => None,
             };
             state.target = Target::Stopped { position };
         }
@@ -280,7 +373,9 @@ impl Assignment {
     pub(super) fn route(&mut self, image: &ClusterImage) -> bool {
         let mut complete = true;
         for (partition, state) in &mut self.partitions {
-            let route = image.topics.get(&partition.topic).and_then(|topic| {
+            let topic = image.topics.get(&partition.topic);
+            let topic = topic.filter(|topic| state.topic_id.is_none_or(|id| id == topic.id));
+            let route = topic.and_then(|topic| {
                 let known = topic.partition(partition.partition)?;
                 Some(Route {
                     node: known.leader?,
@@ -374,6 +469,9 @@ impl Assignment {
 
 impl State {
     fn is_fetchable(&self) -> bool {
-        !self.paused && !self.has_backlog && matches!(self.target, Target::At { .. })
+        !self.paused
+            && !self.withheld
+            && !self.has_backlog
+            && matches!(self.target, Target::At { .. })
     }
 }

@@ -70,6 +70,11 @@ async fn look_up_positions(shared: &Arc<Shared>) -> bool {
                 shared.assignment().seek_end(&partition, generation);
                 complete = false;
             }
+            Some(Err(ConsumeError::NoSuchPartition { .. }))
+                if shared.assignment().is_of_a_group(&partition) =>
+            {
+                complete = false;
+            }
             Some(Err(error)) if !error.is_retriable() => {
                 fail(shared, partition, generation, error);
             }
@@ -122,11 +127,13 @@ async fn find_leaders(
     }
 }
 
-/// Tells the caller of partitions that the cluster does not have.
+/// Tells the caller of partitions that the cluster does not have. Of those of a group the group's coordinator will know.
 fn report_missing(shared: &Arc<Shared>, image: &ClusterImage) {
     let reading = shared.assignment().reading();
     for (partition, generation) in reading {
-        if let Err(error) = check_exists(image, &partition) {
+        if let Err(error) = check_exists(image, &partition)
+            && !shared.assignment().is_of_a_group(&partition)
+        {
             fail(shared, partition, generation, error);
         }
     }

@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use assignment::SeekTo;
+pub(crate) use assignment::{Beginning, Progress};
 pub use batch::ConsumerBatch;
 
 use crate::cluster::Cluster;
@@ -70,13 +71,18 @@ impl Consumer {
     pub async fn new(config: &ClientConfig) -> Result<Self, ConnectError> {
         let settings = ConsumerSettings::read(config)?;
         let cluster = Cluster::connect(settings.connection.clone(), settings.api_timeout).await?;
+        Ok(Self::start(settings, cluster))
+    }
+
+    /// A consumer without partitions.
+    pub(crate) fn start(settings: ConsumerSettings, cluster: Arc<Cluster>) -> Self {
         let shared = Arc::new(Shared::new(settings, cluster));
         let coordinator = tokio::spawn(coordinator::run(Arc::clone(&shared))).abort_handle();
-        Ok(Self {
+        Self {
             shared,
             poller: Poller::default(),
             coordinator,
-        })
+        }
     }
 
     /// Replaces the partitions to read. Those that stay keep their position; new ones begin where `auto.offset.reset`
@@ -98,7 +104,10 @@ impl Consumer {
         Ok(())
     }
 
-    async fn check_exist(&self, partitions: &[TopicPartition]) -> Result<(), ConsumeError> {
+    pub(crate) async fn check_exist(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<(), ConsumeError> {
         let cluster = &self.shared.cluster;
         let mut image = cluster.image();
         for partition in partitions {
@@ -325,6 +334,70 @@ impl Consumer {
             .into_iter()
             .filter_map(|(partition, listed)| Some((partition, listed?.offset)))
             .collect())
+    }
+
+    /// Adds partitions of a group, each where the group left off or where `auto.offset.reset` says.
+    pub(crate) fn take_in(&mut self, partitions: Vec<(TopicPartition, Beginning)>) {
+        let start = poll::start_of(self.shared.settings.auto_offset_reset);
+        for (partition, mut beginning) in partitions {
+            self.shared.cluster.track_topic(&partition.topic);
+            beginning.at = beginning.at.or(start);
+            let generation = self.shared.assignment().add(&partition, &beginning);
+            if beginning.at.is_none() {
+                poll::report_no_position(&self.shared, partition, generation);
+            }
+        }
+        self.poller.drop_stale(&self.shared);
+        self.shared.changed();
+    }
+
+    /// Returns nothing of these partitions any more.
+    pub(crate) fn withhold(&self, partitions: &[TopicPartition]) {
+        let mut assignment = self.shared.assignment();
+        for partition in partitions {
+            assignment.withhold(partition);
+        }
+        drop(assignment);
+        self.shared.changed();
+    }
+
+    /// Forgets partitions.
+    pub(crate) fn give_up(&mut self, partitions: &[TopicPartition]) {
+        let mut assignment = self.shared.assignment();
+        for partition in partitions {
+            assignment.remove(partition);
+        }
+        drop(assignment);
+        self.poller.drop_stale(&self.shared);
+        self.shared.changed();
+    }
+
+    /// How far every partition that has a position was polled.
+    pub(crate) fn progress(&self) -> Vec<Progress> {
+        self.shared.assignment().progress()
+    }
+
+    /// What there is now, up to `limit` records.
+    pub(crate) fn take_records(
+        &mut self,
+        limit: usize,
+        records: &mut ConsumerRecords,
+    ) -> Result<(), ConsumeError> {
+        self.poller.take_records(&self.shared, limit, records)
+    }
+
+    /// What there is now, up to `limit` batches.
+    pub(crate) fn take_batches(
+        &mut self,
+        limit: usize,
+        batches: &mut Vec<ConsumerBatch>,
+    ) -> Result<(), ConsumeError> {
+        self.poller.take_batches(&self.shared, limit, batches)
+    }
+
+    /// Resolves once something may have arrived since the last time.
+    pub(crate) async fn arrived(&self) {
+        self.shared.buffer.arrived().await;
     }
 
     /// Ends the consumer's tasks and connections. Dropping it does the same.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corelog_protocol::Offset;
 use corelog_protocol::record::BatchView;
+use corelog_protocol::{LeaderEpoch, Offset, Timestamp};
 
 use super::assignment::{Assignment, SeekTo};
 use super::batch::{ConsumerBatch, decode_records};
@@ -46,6 +46,8 @@ struct OpenPortion {
     batch: Bytes,
     /// Where the partition stands after what was returned.
     position: Option<Offset>,
+    /// Who wrote the batch looked at last.
+    epoch: Option<LeaderEpoch>,
     /// Where it stands once `records` is empty.
     batch_end: Option<Offset>,
     /// None if it was set aside.
@@ -272,6 +274,7 @@ impl OpenPortion {
             records: VecDeque::new(),
             batch: Bytes::new(),
             position,
+            epoch: None,
             batch_end: None,
             hold,
         }
@@ -285,7 +288,7 @@ impl OpenPortion {
         if let Some(position) = self.position {
             shared
                 .assignment()
-                .advance(&self.partition, self.generation, position);
+                .advance(&self.partition, self.generation, position, self.epoch);
         }
     }
 
@@ -297,6 +300,7 @@ impl OpenPortion {
         let (view, _) = BatchView::parse(&self.rest).expect("it was parsed when it was fetched");
         let next_offset = view.next_offset();
         let size = view.size_in_bytes();
+        self.epoch = view.partition_leader_epoch();
         Some((self.rest.split_to(size), next_offset))
     }
 
@@ -366,8 +370,7 @@ fn reset(
     let to = match (shared.settings.auto_offset_reset, end) {
         (AutoOffsetReset::None, _) => return Err(error),
         (_, Some(end)) => SeekTo::Offset(end),
-        (AutoOffsetReset::Earliest, None) => SeekTo::Beginning,
-        (AutoOffsetReset::Latest, None) => SeekTo::End,
+        (reset, None) => start_of(reset).unwrap_or(SeekTo::End),
     };
     tracing::warn!(%partition, %error, ?to, "the position is reset");
     shared.assignment().seek(partition, to);
@@ -380,6 +383,12 @@ pub(super) fn start_of(settings: AutoOffsetReset) -> Option<SeekTo> {
     match settings {
         AutoOffsetReset::Earliest => Some(SeekTo::Beginning),
         AutoOffsetReset::Latest => Some(SeekTo::End),
+        AutoOffsetReset::ByDuration(age) => {
+            let milliseconds = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            Some(SeekTo::Timestamp(
+                Timestamp::now().saturating_add(-milliseconds),
+            ))
+        }
         AutoOffsetReset::None => None,
     }
 }

@@ -5,6 +5,7 @@ mod admin;
 mod connect;
 mod connection;
 mod consume;
+mod group;
 mod produce;
 
 use std::fmt;
@@ -15,6 +16,7 @@ pub use admin::AdminError;
 pub use connect::{ConfigError, ConnectError};
 pub use connection::{ConnectionError, RequestError};
 pub use consume::ConsumeError;
+pub use group::GroupError;
 pub use produce::ProduceError;
 
 /// Joins the broker's words with the code's own sentence where the broker said nothing.

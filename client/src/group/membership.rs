@@ -1,0 +1,660 @@
+//! What a member of a group knows and wants, and what it says when (KIP-848). Plain state: the time is passed in, the
+//! heartbeats' task does the sending, `poll` does what the caller must see.
+//!
+//! The coordinator tells the *target*: all that this member may have. What it has it *owns*: `poll` gives up what the
+//! target lacks, and only then a heartbeat says so; it takes what the target adds, once it is known where to begin. Put
+//! out of the group, a member has *lost* what it owned, and joins again when `poll` has told the caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use corelog_protocol::native::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, MemberEpoch, TopicPartitions,
+};
+use corelog_protocol::{ErrorCode, Offset, PartitionIndex, TopicId};
+use tokio::time::Instant;
+
+use super::CommittedOffset;
+use crate::error::{GroupError, words};
+use crate::record::TopicPartition;
+
+/// A partition as the coordinator names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct IdPartition {
+    pub(super) topic_id: TopicId,
+    pub(super) partition: PartitionIndex,
+}
+
+/// A partition that this member has or had, with its topic's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owned {
+    pub(super) id: IdPartition,
+    pub(super) name: TopicPartition,
+}
+
+/// Who the member is, for as long as it lives.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) group: String,
+    pub(super) member_id: String,
+    pub(super) instance_id: Option<String>,
+    pub(super) rack: Option<String>,
+    pub(super) assignor: Option<String>,
+    /// How long the caller may be away from `poll`, and so how long it may take to give up a partition.
+    pub(super) max_poll_interval: Duration,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Subscription {
+    pub(super) topics: BTreeSet<String>,
+    pub(super) pattern: String,
+}
+
+/// Where to begin with a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) topic: Arc<str>,
+    pub(super) committed: Option<CommittedOffset>,
+}
+
+/// A partition of the target that is not owned yet.
+#[derive(Debug)]
+struct Incoming {
+    /// Tells it from the same partition given before, and taken away in between.
+    round: u64,
+    start: Option<Start>,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Not in the group, and nothing wants it to be.
+    Outside,
+    /// The caller has stopped polling; it joins when that goes on.
+    Idle,
+    /// Wants in. It has tried since then.
+    Joining {
+        since: Instant,
+    },
+    Member {
+        epoch: i32,
+    },
+    /// Says that it leaves, to be outside or idle.
+    Leaving {
+        idle: bool,
+    },
+    /// The coordinator refuses it for good, until the caller subscribes again.
+    Failed(GroupError),
+}
+
+/// What a heartbeat said beside the member's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    subscription: Subscription,
+    owned: BTreeSet<IdPartition>,
+}
+
+/// The heartbeat under way.
+#[derive(Clone, Debug)]
+struct Sent {
+    epoch: i32,
+    said: Said,
+}
+
+/// What the heartbeats' task is to do.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    Send(ConsumerGroupHeartbeatRequest),
+    WaitUntil(Instant),
+    /// Until something changes.
+    Wait,
+}
+
+/// What `poll` is to do before it returns records.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// Tell the caller that these are gone.
+    Lost(Vec<Owned>),
+    /// Give these up.
+    Revoke(Vec<Owned>),
+    /// Take what is ready to be taken.
+    Take,
+    Nothing,
+}
+
+pub(super) struct Membership {
+    identity: Identity,
+    subscription: Subscription,
+    phase: Phase,
+    target: BTreeSet<IdPartition>,
+    owned: BTreeMap<IdPartition, Arc<str>>,
+    incoming: BTreeMap<IdPartition, Incoming>,
+    lost: BTreeMap<IdPartition, Arc<str>>,
+    /// The offsets that the coordinator is known to hold of what is owned.
+    committed: BTreeMap<IdPartition, Offset>,
+    /// Why partitions went last, for whoever still wants to commit them.
+    loss: String,
+    next_round: u64,
+    sent: Option<Sent>,
+    /// What the coordinator knows; none: say everything.
+    said: Option<Said>,
+    interval: Duration,
+    /// When the next heartbeat is due, unless there is news.
+    due: Instant,
+    /// Even news waits until then, after an error.
+    not_before: Instant,
+    /// Since when nobody polls.
+    away_since: Option<Instant>,
+    /// What the last attempt to get in met.
+    trouble: Option<String>,
+}
+
+impl Membership {
+    pub(super) fn new(identity: Identity, now: Instant) -> Self {
+        Self {
+            identity,
+            subscription: Subscription::default(),
+            phase: Phase::Outside,
+            target: BTreeSet::new(),
+            owned: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            loss: "it was never assigned".to_owned(),
+            next_round: 0,
+            sent: None,
+            said: None,
+            interval: Duration::from_secs(5),
+            due: now,
+            not_before: now,
+            away_since: Some(now),
+            trouble: None,
+        }
+    }
+
+    pub(super) fn group(&self) -> &str {
+        &self.identity.group
+    }
+
+    /// Subscribes to something else, or for the first time.
+    pub(super) fn subscribe(&mut self, subscription: Subscription, now: Instant) {
+        self.subscription = subscription;
+        if !matches!(self.phase, Phase::Member { .. } | Phase::Joining { .. }) {
+            self.away_since = self.away_since.map(|_| now);
+            self.join(now);
+        }
+    }
+
+    fn join(&mut self, now: Instant) {
+        self.phase = Phase::Joining { since: now };
+        self.said = None;
+        self.due = now;
+        self.not_before = now;
+        self.trouble = None;
+    }
+
+    /// Leaves the group for good, or for now as a static member. What it had was given up before.
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.forget_assignment();
+        self.owned.clear();
+        self.lost.clear();
+        "this consumer has left the group".clone_into(&mut self.loss);
+        self.depart(false, now);
+    }
+
+    fn depart(&mut self, idle: bool, now: Instant) {
+        let may_be_known = match self.phase {
+            Phase::Member { .. } | Phase::Leaving { .. } => true,
+            Phase::Joining { .. } => self.sent.is_some() || self.trouble.is_some(),
+            Phase::Outside | Phase::Idle | Phase::Failed(_) => false,
+        };
+        self.phase = match (may_be_known, idle) {
+            (true, idle) => Phase::Leaving { idle },
+            (false, true) => Phase::Idle,
+            (false, false) => Phase::Outside,
+        };
+        self.due = now;
+        self.not_before = now;
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving { .. })
+    }
+
+    /// The caller polls; until that ends it is not away. True if that makes a difference to the heartbeats.
+    pub(super) fn poll_began(&mut self, now: Instant) -> bool {
+        self.away_since = None;
+        let was_away = matches!(self.phase, Phase::Idle | Phase::Leaving { idle: true });
+        if was_away {
+            self.join(now);
+        }
+        was_away
+    }
+
+    pub(super) fn poll_ended(&mut self, now: Instant) {
+        self.away_since = Some(now);
+    }
+
+    /// What to do now.
+    pub(super) fn next(&mut self, now: Instant) -> Step {
+        // A poll under way may end at once, and the next one stay away from then on.
+        let away_until = self.away_since.unwrap_or(now) + self.identity.max_poll_interval;
+        if now >= away_until && matches!(self.phase, Phase::Joining { .. } | Phase::Member { .. }) {
+            self.give_up_polling(now);
+        }
+        let epoch = match self.phase {
+            // The caller must hear what it lost before it can be given anything.
+            Phase::Joining { .. } if !self.lost.is_empty() => {
+                return Step::WaitUntil(away_until);
+            }
+            Phase::Outside | Phase::Idle | Phase::Failed(_) => return Step::Wait,
+            Phase::Joining { .. } => ConsumerGroupHeartbeatRequest::JOIN_EPOCH,
+            Phase::Member { epoch } => epoch,
+            Phase::Leaving { .. } => match self.identity.instance_id {
+                Some(_) => ConsumerGroupHeartbeatRequest::LEAVE_FOR_NOW_EPOCH,
+                None => ConsumerGroupHeartbeatRequest::LEAVE_EPOCH,
+            },
+        };
+        let due = if self.has_news() {
+            self.not_before
+        } else {
+            self.due
+        };
+        if now < due {
+            let until = match self.phase {
+                Phase::Leaving { .. } => due,
+                _ => due.min(away_until),
+            };
+            return Step::WaitUntil(until);
+        }
+        Step::Send(self.heartbeat(epoch))
+    }
+
+    /// The caller is away for too long: another member shall have the partitions.
+    fn give_up_polling(&mut self, now: Instant) {
+        self.lose(format!(
+            "it was given up because poll was not called for max.poll.interval.ms = {}",
+            self.identity.max_poll_interval.as_millis()
+        ));
+        tracing::warn!(
+            group = self.identity.group,
+            member = self.identity.member_id,
+            "the member leaves its group: poll was not called for max.poll.interval.ms = {}. Poll more often, or raise \
+             it, or lower max.poll.records",
+            self.identity.max_poll_interval.as_millis()
+        );
+        self.depart(true, now);
+    }
+
+    /// True if the coordinator should hear something now. After an error everything is said again, in due time.
+    fn has_news(&self) -> bool {
+        match (&self.phase, &self.said) {
+            (Phase::Member { .. }, Some(said)) => {
+                said.subscription != self.subscription || !said.owned.iter().eq(self.owned.keys())
+            }
+            _ => false,
+        }
+    }
+
+    fn heartbeat(&mut self, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+        let now_said = Said {
+            subscription: self.subscription.clone(),
+            owned: self.owned.keys().copied().collect(),
+        };
+        let mut request = ConsumerGroupHeartbeatRequest {
+            group: self.identity.group.clone(),
+            member_id: self.identity.member_id.clone(),
+            member_epoch: epoch,
+            instance_id: self.identity.instance_id.clone(),
+            ..ConsumerGroupHeartbeatRequest::default()
+        };
+        let is_departure = epoch < ConsumerGroupHeartbeatRequest::JOIN_EPOCH;
+        if !is_departure {
+            let said = self.said.as_ref();
+            let says_all = said.is_none();
+            if says_all {
+                request.rack_id.clone_from(&self.identity.rack);
+                request.assignor.clone_from(&self.identity.assignor);
+                let timeout = self.identity.max_poll_interval.as_millis();
+                request.rebalance_timeout_ms = Some(u32::try_from(timeout).unwrap_or(u32::MAX));
+            }
+            if said.is_none_or(|said| said.subscription != self.subscription) {
+                let topics = self.subscription.topics.iter().cloned().collect();
+                request.topic_names = Some(topics);
+                request.topic_pattern = Some(self.subscription.pattern.clone());
+            }
+            if said.is_none_or(|said| said.owned != now_said.owned) {
+                request.owned = Some(by_topic(&now_said.owned));
+            }
+        }
+        self.sent = Some(Sent {
+            epoch,
+            said: now_said,
+        });
+        request
+    }
+
+    /// Takes the coordinator's answer to the heartbeat under way. False if the next attempt must wait: see
+    /// [`retry_at`](Self::retry_at).
+    pub(super) fn answered(
+        &mut self,
+        response: &ConsumerGroupHeartbeatResponse,
+        now: Instant,
+    ) -> bool {
+        let Some(sent) = self.sent.take() else {
+            return true;
+        };
+        if !self.still_means(&sent) {
+            // The caller has changed its mind meanwhile. Whatever the answer, the next heartbeat says everything.
+            self.said = None;
+            return true;
+        }
+        let code = response.error;
+        let message = words(code, response.error_message.as_ref());
+        match code {
+            ErrorCode::None => self.accepted(sent, response, now),
+            // Out it is, by whose decision does not matter.
+            _ if self.is_leaving() && !code.is_retriable() => self.departed(),
+            ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId => {
+                self.lose(format!(
+                    "the coordinator put the member out: {code}: {message}"
+                ));
+                self.join(now);
+            }
+            // The last incarnation of a static member has yet to leave, or to be taken for dead.
+            _ if code.is_retriable() || code == ErrorCode::UnreleasedInstanceId => {
+                self.trouble = Some(format!("{code}: {message}"));
+                return false;
+            }
+            _ => {
+                let group = self.identity.group.clone();
+                self.fail(GroupError::Refused {
+                    group,
+                    action: "staying in the group",
+                    code,
+                    message,
+                });
+            }
+        }
+        true
+    }
+
+    fn still_means(&self, sent: &Sent) -> bool {
+        match self.phase {
+            Phase::Joining { .. } => sent.epoch == ConsumerGroupHeartbeatRequest::JOIN_EPOCH,
+            Phase::Member { epoch } => sent.epoch == epoch,
+            Phase::Leaving { .. } => sent.epoch < ConsumerGroupHeartbeatRequest::JOIN_EPOCH,
+            Phase::Outside | Phase::Idle | Phase::Failed(_) => false,
+        }
+    }
+
+    fn accepted(&mut self, sent: Sent, response: &ConsumerGroupHeartbeatResponse, now: Instant) {
+        if self.is_leaving() {
+            self.departed();
+            return;
+        }
+        self.phase = Phase::Member {
+            epoch: response.member_epoch,
+        };
+        self.said = Some(sent.said);
+        self.trouble = None;
+        // A coordinator that says 0 must not be stormed.
+        let interval_ms = response.heartbeat_interval_ms.max(1);
+        self.interval = Duration::from_millis(u64::from(interval_ms));
+        self.due = now + self.interval;
+        self.not_before = now;
+        if let Some(assignment) = &response.assignment {
+            self.set_target(assignment);
+        }
+    }
+
+    fn departed(&mut self) {
+        let idle = matches!(self.phase, Phase::Leaving { idle: true });
+        self.phase = if idle { Phase::Idle } else { Phase::Outside };
+    }
+
+    fn set_target(&mut self, assignment: &[TopicPartitions]) {
+        self.target = assignment
+            .iter()
+            .flat_map(|topic| {
+                topic.partitions.iter().map(|partition| IdPartition {
+                    topic_id: topic.topic_id,
+                    partition: *partition,
+                })
+            })
+            .collect();
+        let target = &self.target;
+        self.incoming.retain(|id, _| target.contains(id));
+        for id in self.target.clone() {
+            if !self.owned.contains_key(&id) && !self.incoming.contains_key(&id) {
+                self.await_start(id);
+            }
+        }
+    }
+
+    fn await_start(&mut self, id: IdPartition) {
+        self.next_round += 1;
+        let incoming = Incoming {
+            round: self.next_round,
+            start: None,
+        };
+        self.incoming.insert(id, incoming);
+    }
+
+    /// The heartbeat under way came to nothing, or may have: nobody knows what the coordinator heard and said.
+    pub(super) fn unanswered(&mut self, reason: String) {
+        self.sent = None;
+        self.trouble = Some(reason);
+        // Partitions may have gone to another member and come back with other offsets.
+        let incoming: Vec<IdPartition> = self.incoming.keys().copied().collect();
+        for id in incoming {
+            self.await_start(id);
+        }
+    }
+
+    /// Says everything again, not before then.
+    pub(super) fn retry_at(&mut self, at: Instant) {
+        self.said = None;
+        self.due = at;
+        self.not_before = at;
+    }
+
+    /// Ends the membership, until the caller subscribes again.
+    pub(super) fn fail(&mut self, error: GroupError) {
+        self.sent = None;
+        self.lose(error.to_string());
+        self.phase = Phase::Failed(error);
+    }
+
+    fn lose(&mut self, why: String) {
+        self.loss = why;
+        self.forget_assignment();
+        self.lost.append(&mut self.owned);
+    }
+
+    fn forget_assignment(&mut self) {
+        self.committed.clear();
+        self.target.clear();
+        self.incoming.clear();
+    }
+
+    /// Has the next heartbeat sent at once: somebody has seen that the coordinator thinks otherwise.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.due = self.due.min(now).max(self.not_before);
+    }
+
+    /// What `poll` is to do first.
+    pub(super) fn pending(&self) -> Pending {
+        if !self.lost.is_empty() {
+            return Pending::Lost(named(&self.lost));
+        }
+        let leaving: Vec<Owned> = self
+            .owned
+            .iter()
+            .filter(|(id, _)| !self.target.contains(id))
+            .map(named_one)
+            .collect();
+        if !leaving.is_empty() {
+            return Pending::Revoke(leaving);
+        }
+        if self.incoming.values().any(|it| it.start.is_some()) {
+            return Pending::Take;
+        }
+        Pending::Nothing
+    }
+
+    /// The caller knows what it lost.
+    pub(super) fn loss_was_told(&mut self) {
+        self.lost.clear();
+    }
+
+    /// Nothing of these is read any more.
+    pub(super) fn revoked(&mut self, partitions: &[Owned]) {
+        for partition in partitions {
+            self.committed.remove(&partition.id);
+            let was_owned = self.owned.remove(&partition.id).is_some();
+            if was_owned && self.target.contains(&partition.id) {
+                // It was given again meanwhile.
+                self.await_start(partition.id);
+            }
+        }
+        "it was revoked, for another member".clone_into(&mut self.loss);
+    }
+
+    /// Takes what the target adds and has a start.
+    pub(super) fn take(&mut self) -> Vec<(Owned, Start)> {
+        let ready: Vec<IdPartition> = self
+            .incoming
+            .iter()
+            .filter(|(_, incoming)| incoming.start.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        let mut taken = Vec::with_capacity(ready.len());
+        for id in ready {
+            let incoming = self.incoming.remove(&id);
+            if let Some(start) = incoming.and_then(|incoming| incoming.start) {
+                self.owned.insert(id, Arc::clone(&start.topic));
+                if let Some(committed) = &start.committed {
+                    self.committed.insert(id, committed.offset);
+                }
+                taken.push((named_one((&id, &start.topic)), start));
+            }
+        }
+        taken
+    }
+
+    /// The partitions of the target for which it is not known where to begin, each with its round.
+    pub(super) fn without_start(&self) -> Vec<(IdPartition, u64)> {
+        self.incoming
+            .iter()
+            .filter(|(_, incoming)| incoming.start.is_none())
+            .map(|(id, incoming)| (*id, incoming.round))
+            .collect()
+    }
+
+    /// Where to begin with a partition, asked for in that round.
+    pub(super) fn found_start(&mut self, id: IdPartition, round: u64, start: Start) {
+        if let Some(incoming) = self.incoming.get_mut(&id)
+            && incoming.round == round
+        {
+            incoming.start = Some(start);
+        }
+    }
+
+    /// The member as it names itself to the coordinator; none while it is not in the group.
+    pub(super) fn member(&self) -> Option<MemberEpoch> {
+        match self.phase {
+            Phase::Member { epoch } => Some(MemberEpoch {
+                member_id: self.identity.member_id.clone(),
+                epoch,
+            }),
+            _ => None,
+        }
+    }
+
+    pub(super) fn owns(&self, id: IdPartition) -> bool {
+        self.owned.contains_key(&id)
+    }
+
+    pub(super) fn note_committed(&mut self, id: IdPartition, offset: Offset) {
+        if self.owned.contains_key(&id) {
+            self.committed.insert(id, offset);
+        }
+    }
+
+    /// True if a commit of this offset would change nothing.
+    pub(super) fn is_committed(&self, id: IdPartition, offset: Offset) -> bool {
+        self.committed.get(&id) == Some(&offset)
+    }
+
+    pub(super) fn owned(&self) -> Vec<Owned> {
+        named(&self.owned)
+    }
+
+    /// Why a partition is not owned.
+    pub(super) fn why_not_owned(&self) -> &str {
+        &self.loss
+    }
+
+    pub(super) fn member_id(&self) -> &str {
+        &self.identity.member_id
+    }
+
+    /// What keeps this consumer from being a member, if the caller should hear of it: a refusal for good, or trouble that
+    /// has lasted for `within`.
+    pub(super) fn error(&mut self, now: Instant, within: Duration) -> Option<GroupError> {
+        match &mut self.phase {
+            Phase::Failed(error) => Some(error.clone()),
+            Phase::Outside => Some(GroupError::NotSubscribed {
+                group: self.identity.group.clone(),
+            }),
+            Phase::Joining { since } if now.duration_since(*since) >= within => {
+                let waited = now.duration_since(*since);
+                // Once in such a time is often enough.
+                *since = now;
+                Some(GroupError::Timeout {
+                    group: self.identity.group.clone(),
+                    action: "joining",
+                    waited,
+                    reason: self
+                        .trouble
+                        .clone()
+                        .unwrap_or_else(|| "the coordinator has not answered".to_owned()),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn named(partitions: &BTreeMap<IdPartition, Arc<str>>) -> Vec<Owned> {
+    partitions.iter().map(named_one).collect()
+}
+
+fn named_one((id, topic): (&IdPartition, &Arc<str>)) -> Owned {
+    Owned {
+        id: *id,
+        name: TopicPartition::new(Arc::clone(topic), id.partition),
+    }
+}
+
+/// Partitions as messages list them.
+pub(super) fn by_topic<'a>(
+    partitions: impl IntoIterator<Item = &'a IdPartition>,
+) -> Vec<TopicPartitions> {
+    let mut topics: BTreeMap<TopicId, Vec<PartitionIndex>> = BTreeMap::new();
+    for id in partitions {
+        topics.entry(id.topic_id).or_default().push(id.partition);
+    }
+    topics
+        .into_iter()
+        .map(|(topic_id, partitions)| TopicPartitions {
+            topic_id,
+            partitions,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "membership_tests.rs"]
+mod tests;
