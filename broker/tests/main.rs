@@ -13,6 +13,7 @@ mod deleting_records;
 mod embedded_brokers;
 mod failing_disk;
 mod full_disk;
+mod group_consumers;
 mod groups;
 mod harness;
 mod hello;
