@@ -49,7 +49,7 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::ClusterFormed,
         Self::ControllerStarted,
         Self::BrokerRegistered,

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::coordinator::{Group, about_groups};
 use crate::log::Topic;
 use crate::{answers, topics};
 
@@ -43,6 +44,7 @@ pub(crate) struct State {
     pub(crate) producer_ids: i64,
     pub(crate) script: Script,
     pub(crate) seen: Seen,
+    pub(crate) group: Group,
     connections: Vec<AbortHandle>,
 }
 
@@ -373,6 +375,7 @@ async fn handle(
             }
             topics::about_topics(api, &frame, outlet, shared);
         }
+        api if about_groups(api, &frame, session.shard, outlet, shared) => {}
         api => topics::about_topics(api, &frame, outlet, shared),
     }
     shared.changed();

@@ -138,7 +138,17 @@ fn error_unless(good: bool, code: ErrorCode) -> ErrorCode {
 
 fn describe(request: &MetadataRequest, state: &State) -> MetadataResponse {
     let names: Vec<String> = match &request.topics {
-        Some(topics) => topics.iter().cloned().map(name_of).collect(),
+        Some(topics) => topics
+            .iter()
+            .map(|selector| match selector {
+                TopicSelector::Name(name) => name.clone(),
+                TopicSelector::Id(id) => {
+                    let mut topics = state.topics.iter();
+                    let found = topics.find(|(_, topic)| topic.id == *id);
+                    found.map_or_else(String::new, |(name, _)| name.clone())
+                }
+            })
+            .collect(),
         None => state.topics.keys().cloned().collect(),
     };
     MetadataResponse {
