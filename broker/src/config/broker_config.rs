@@ -109,7 +109,7 @@ config_table! {
         /// At the bound those idle the longest are forgotten: a retry of theirs would be appended.
         "shard.producers.max" =>
             shard_producers_max: usize = 100_000,
-            Allowed::integer(1_000, 10_000_000);
+            Allowed::integer(1_000, 1_000_000);
 
         /// An idempotent producer that sent a partition nothing for this long is forgotten there.
         "producer.id.expiration.ms" =>

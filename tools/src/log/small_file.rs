@@ -11,7 +11,7 @@ pub(crate) const LARGEST_TEXT: u64 = 16 << 20;
 /// `.index` and `.timeindex`.
 pub(crate) const LARGEST_INDEX: u64 = 64 << 20;
 /// Checkpoints and saved blocks.
-pub(crate) const LARGEST_CHECKPOINT: u64 = 1 << 30;
+pub(crate) const LARGEST_CHECKPOINT: u64 = 64 << 30;
 
 /// Reads a whole file that is no longer than `largest`.
 pub(crate) fn read_bounded(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
