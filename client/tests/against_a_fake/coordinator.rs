@@ -1,6 +1,7 @@
 //! The fake broker as the coordinator of one group with one member: it assigns what a test says.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use corelog_client::{ErrorCode, Offset, PartitionIndex, ShardId};
@@ -28,9 +29,12 @@ pub(crate) struct Group {
     pub(crate) commit_errors: VecDeque<ErrorCode>,
     pub(crate) partition_errors: VecDeque<ErrorCode>,
     pub(crate) fetch_errors: VecDeque<ErrorCode>,
+    /// Commits wait for their answers.
+    pub(crate) hold_commits: bool,
     /// What the member did, in order.
     pub(crate) events: Vec<String>,
     pub(crate) lookups: usize,
+    pub(crate) heartbeats: usize,
 }
 
 impl Default for Group {
@@ -44,8 +48,10 @@ impl Default for Group {
             commit_errors: VecDeque::new(),
             partition_errors: VecDeque::new(),
             fetch_errors: VecDeque::new(),
+            hold_commits: false,
             events: Vec::new(),
             lookups: 0,
+            heartbeats: 0,
         }
     }
 }
@@ -56,7 +62,7 @@ pub(crate) fn about_groups(
     frame: &Frame,
     shard: ShardId,
     outlet: &Outlet,
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) -> bool {
     let metadata = &frame.metadata;
     let mut state = shared.state();
@@ -93,7 +99,14 @@ pub(crate) fn about_groups(
             } else {
                 commit(&request, &mut state)
             };
-            outlet.reply(frame, &response, Bytes::new());
+            let (frame, outlet, shared) = (frame.clone(), outlet.clone(), Arc::clone(shared));
+            tokio::spawn(async move {
+                let mut changes = shared.watch();
+                while shared.state().group.hold_commits {
+                    changes.changed().await.unwrap();
+                }
+                outlet.reply(&frame, &response, Bytes::new());
+            });
         }
         ApiKey::OffsetFetch => {
             let request = OffsetFetchRequest::decode(metadata).unwrap();
@@ -115,6 +128,7 @@ fn heartbeat(
 ) -> ConsumerGroupHeartbeatResponse {
     let topic_id = state.topics["orders"].id;
     let group = &mut state.group;
+    group.heartbeats += 1;
     if let Some(owned) = &request.owned {
         let owned = owned.iter().flat_map(|topic| &topic.partitions);
         let owned: Vec<String> = owned.map(ToString::to_string).collect();

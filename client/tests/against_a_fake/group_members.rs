@@ -76,6 +76,14 @@ async fn read(consumer: &mut GroupConsumer, records: usize) -> Vec<(i32, i64)> {
     poll_until(consumer, |_, read| read.len() >= records).await
 }
 
+/// The first of them may be under way already; when the second comes, the first was answered.
+async fn two_heartbeats(broker: &FakeBroker) {
+    let heard = broker.state().group.heartbeats;
+    broker
+        .until(|state| state.group.heartbeats >= heard + 2)
+        .await;
+}
+
 fn events_after(state: &State, first: &str) -> Vec<String> {
     let events = &state.group.events;
     let at = events.iter().position(|event| event == first);
@@ -236,6 +244,29 @@ async fn a_fenced_member_loses_its_partitions_and_joins_again() {
 }
 
 #[tokio::test]
+async fn nothing_of_a_lost_partition_is_read_any_more() {
+    let broker = broker_assigning(&[0]).await;
+    fill(&broker, 0, 100).await;
+    let config = config(&broker).set("max.poll.records", 3);
+    let mut consumer = member(&config).await;
+    read(&mut consumer, 3).await;
+    broker.change(|state| {
+        state.group.heartbeat_errors = [ErrorCode::FencedMemberEpoch].into();
+        state.group.assigned = vec![];
+        state.group.events.clear();
+    });
+    // It does not join before the caller knows, and so sends no second one.
+    broker
+        .until(|state| state.group.heartbeat_errors.is_empty())
+        .await;
+    poll_until(&mut consumer, |it, _| it.assignment().is_empty()).await;
+    for _ in 0..20 {
+        assert_eq!(consumer.poll(TURN).await.unwrap(), []);
+    }
+    assert_eq!(consumer.assignment(), []);
+}
+
+#[tokio::test]
 async fn a_revoked_partition_is_committed_and_read_no_more_before_it_is_given_up() {
     let broker = broker_assigning(&[0, 1]).await;
     let config = config(&broker)
@@ -268,6 +299,40 @@ async fn a_revoked_partition_is_committed_and_read_no_more_before_it_is_given_up
         heard.events.lock().unwrap().last().unwrap(),
         "revoked orders-1"
     );
+}
+
+#[tokio::test]
+async fn while_a_revoked_partition_is_being_committed_only_the_others_are_read() {
+    let broker = broker_assigning(&[0, 1]).await;
+    fill(&broker, 1, 200).await;
+    let config = config(&broker)
+        .set("enable.auto.commit", true)
+        .set("auto.commit.interval.ms", 3_600_000)
+        .set("max.poll.records", 3);
+    let mut consumer = member(&config).await;
+    let of_second = |read: &[(i32, i64)]| read.iter().filter(|(index, _)| *index == 1).count();
+    let mut all = poll_until(&mut consumer, |_, read| of_second(read) > 0).await;
+    broker.change(|state| {
+        state.group.events.clear();
+        state.group.assigned = vec![0];
+        state.group.hold_commits = true;
+    });
+    // The member hears of it before it polls again.
+    two_heartbeats(&broker).await;
+    let is_committing = |_: &GroupConsumer, _: &[(i32, i64)]| {
+        let events = broker.state().group.events.clone();
+        events.iter().any(|event| event.contains("commits [1@"))
+    };
+    all.extend(poll_until(&mut consumer, is_committing).await);
+    let count = of_second(&all);
+    fill(&broker, 0, 5).await;
+    all.extend(poll_until(&mut consumer, |_, read| read.contains(&(0, 14))).await);
+    assert_eq!(of_second(&all), count);
+    assert_eq!(consumer.assignment().len(), 2);
+    broker.change(|state| state.group.hold_commits = false);
+    all.extend(poll_until(&mut consumer, |it, _| it.assignment().len() == 1).await);
+    assert_eq!(of_second(&all), count);
+    assert_eq!(broker.state().group.committed[&1], count as i64);
 }
 
 #[tokio::test]
