@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::membership::{IdPartition, Owned};
+use super::holdings::{IdPartition, Owned};
 use super::offsets::CommittedOffset;
 use super::shared::Shared;
 use crate::backoff::Backoff;
@@ -166,12 +166,12 @@ impl Attempt<'_> {
         let membership = self.shared.membership();
         let failed = &mut self.failed;
         self.left.retain(|id, (partition, _)| {
-            let owns = membership.owns(*id);
+            let owns = membership.holdings.owns(*id);
             if !owns {
                 let error = GroupError::NotOwned {
                     group: membership.group().to_owned(),
                     partition: partition.clone(),
-                    reason: membership.why_not_owned().to_owned(),
+                    reason: membership.holdings.why_not_owned().to_owned(),
                 };
                 failed.insert(*id, error);
             }
@@ -248,6 +248,7 @@ impl Attempt<'_> {
                 } else {
                     self.shared
                         .membership()
+                        .holdings
                         .note_committed(id, committed.offset);
                 }
                 self.left.remove(&id);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::commits::Outcome;
-use super::membership::{IdPartition, Membership, Owned};
+use super::holdings::{IdPartition, Owned};
 use super::offsets::{self, CommittedOffset};
 use super::shared::Shared;
 use crate::consumer::{Beginning, Consumer, SeekTo};
@@ -65,7 +65,7 @@ impl Member {
 
     /// Takes what is ready to be taken; the listener is to be told.
     pub(super) fn take_in(&mut self) {
-        let taken = self.shared.change(Membership::take);
+        let taken = self.shared.change(|membership| membership.holdings.take());
         let mut beginnings = Vec::with_capacity(taken.len());
         for (partition, start) in taken {
             let committed = start.committed;
@@ -164,12 +164,12 @@ impl Member {
     fn uncommitted(&self) -> Vec<(Owned, CommittedOffset)> {
         let mut positions = self.positions();
         let membership = self.shared.membership();
-        positions.retain(|(owned, at)| !membership.is_committed(owned.id, at.offset));
+        positions.retain(|(owned, at)| !membership.holdings.is_committed(owned.id, at.offset));
         positions
     }
 
     fn owned_by_name(&self) -> HashMap<TopicPartition, Owned> {
-        let owned = self.shared.membership().owned();
+        let owned = self.shared.membership().holdings.owned();
         owned
             .into_iter()
             .map(|owned| (owned.name.clone(), owned))
@@ -196,7 +196,7 @@ impl Member {
                 None => Err(GroupError::NotOwned {
                     group: self.shared.settings.group_id.clone(),
                     partition: name.clone(),
-                    reason: self.shared.membership().why_not_owned().to_owned(),
+                    reason: self.shared.membership().holdings.why_not_owned().to_owned(),
                 }),
             })
             .collect()

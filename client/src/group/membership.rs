@@ -1,37 +1,20 @@
 //! What a member of a group knows and wants, and what it says when (KIP-848). Plain state: the time is passed in, the
 //! heartbeats' task does the sending, `poll` does what the caller must see.
 //!
-//! The coordinator tells the *target*: all that this member may have. What it has it *owns*: `poll` gives up what the
-//! target lacks, and only then a heartbeat says so; it takes what the target adds, once it is known where to begin. Put
-//! out of the group, a member has *lost* what it owned, and joins again when `poll` has told the caller.
+//! Of its partitions it knows its [`Holdings`]. A heartbeat says what is owned, which is less only when `poll` has given
+//! something up. Put out of the group, a member has lost what it owned, and joins again when `poll` has told the caller.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use corelog_protocol::ErrorCode;
 use corelog_protocol::native::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, MemberEpoch, TopicPartitions,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, MemberEpoch,
 };
-use corelog_protocol::{ErrorCode, Offset, PartitionIndex, TopicId};
 use tokio::time::Instant;
 
-use super::CommittedOffset;
+use super::holdings::{Holdings, IdPartition, by_topic};
 use crate::error::{GroupError, words};
-use crate::record::TopicPartition;
-
-/// A partition as the coordinator names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct IdPartition {
-    pub(super) topic_id: TopicId,
-    pub(super) partition: PartitionIndex,
-}
-
-/// A partition that this member has or had, with its topic's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Owned {
-    pub(super) id: IdPartition,
-    pub(super) name: TopicPartition,
-}
 
 /// Who the member is, for as long as it lives.
 #[derive(Clone, Debug)]
@@ -49,21 +32,6 @@ pub(super) struct Identity {
 pub(super) struct Subscription {
     pub(super) topics: BTreeSet<String>,
     pub(super) pattern: String,
-}
-
-/// Where to begin with a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Start {
-    pub(super) topic: Arc<str>,
-    pub(super) committed: Option<CommittedOffset>,
-}
-
-/// A partition of the target that is not owned yet.
-#[derive(Debug)]
-struct Incoming {
-    /// Tells it from the same partition given before, and taken away in between.
-    round: u64,
-    start: Option<Start>,
 }
 
 #[derive(Clone, Debug)]
@@ -110,31 +78,11 @@ pub(super) enum Step {
     Wait,
 }
 
-/// What `poll` is to do before it returns records.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pending {
-    /// Tell the caller that these are gone.
-    Lost(Vec<Owned>),
-    /// Give these up.
-    Revoke(Vec<Owned>),
-    /// Take what is ready to be taken.
-    Take,
-    Nothing,
-}
-
 pub(super) struct Membership {
     identity: Identity,
     subscription: Subscription,
     phase: Phase,
-    target: BTreeSet<IdPartition>,
-    owned: BTreeMap<IdPartition, Arc<str>>,
-    incoming: BTreeMap<IdPartition, Incoming>,
-    lost: BTreeMap<IdPartition, Arc<str>>,
-    /// The offsets that the coordinator is known to hold of what is owned.
-    committed: BTreeMap<IdPartition, Offset>,
-    /// Why partitions went last, for whoever still wants to commit them.
-    loss: String,
-    next_round: u64,
+    pub(super) holdings: Holdings,
     sent: Option<Sent>,
     /// What the coordinator knows; none: say everything.
     said: Option<Said>,
@@ -155,13 +103,7 @@ impl Membership {
             identity,
             subscription: Subscription::default(),
             phase: Phase::Outside,
-            target: BTreeSet::new(),
-            owned: BTreeMap::new(),
-            incoming: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            committed: BTreeMap::new(),
-            loss: "it was never assigned".to_owned(),
-            next_round: 0,
+            holdings: Holdings::default(),
             sent: None,
             said: None,
             interval: Duration::from_secs(5),
@@ -195,10 +137,7 @@ impl Membership {
 
     /// Leaves the group for good, or for now as a static member. What it had was given up before.
     pub(super) fn leave(&mut self, now: Instant) {
-        self.forget_assignment();
-        self.owned.clear();
-        self.lost.clear();
-        "this consumer has left the group".clone_into(&mut self.loss);
+        self.holdings.forget("this consumer has left the group");
         self.depart(false, now);
     }
 
@@ -244,7 +183,7 @@ impl Membership {
         }
         let epoch = match self.phase {
             // The caller must hear what it lost before it can be given anything.
-            Phase::Joining { .. } if !self.lost.is_empty() => {
+            Phase::Joining { .. } if self.holdings.is_loss_untold() => {
                 return Step::WaitUntil(away_until);
             }
             Phase::Outside | Phase::Idle | Phase::Failed(_) => return Step::Wait,
@@ -272,7 +211,7 @@ impl Membership {
 
     /// The caller is away for too long: another member shall have the partitions.
     fn give_up_polling(&mut self, now: Instant) {
-        self.lose(format!(
+        self.holdings.lose(format!(
             "it was given up because poll was not called for max.poll.interval.ms = {}",
             self.identity.max_poll_interval.as_millis()
         ));
@@ -290,7 +229,8 @@ impl Membership {
     fn has_news(&self) -> bool {
         match (&self.phase, &self.said) {
             (Phase::Member { .. }, Some(said)) => {
-                said.subscription != self.subscription || !said.owned.iter().eq(self.owned.keys())
+                said.subscription != self.subscription
+                    || !self.holdings.is_owned_exactly(&said.owned)
             }
             _ => false,
         }
@@ -299,7 +239,7 @@ impl Membership {
     fn heartbeat(&mut self, epoch: i32) -> ConsumerGroupHeartbeatRequest {
         let now_said = Said {
             subscription: self.subscription.clone(),
-            owned: self.owned.keys().copied().collect(),
+            owned: self.holdings.ids(),
         };
         let mut request = ConsumerGroupHeartbeatRequest {
             group: self.identity.group.clone(),
@@ -356,7 +296,7 @@ impl Membership {
             // Out it is, by whose decision does not matter.
             _ if self.is_leaving() && !code.is_retriable() => self.departed(),
             ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId => {
-                self.lose(format!(
+                self.holdings.lose(format!(
                     "the coordinator put the member out: {code}: {message}"
                 ));
                 self.join(now);
@@ -404,7 +344,7 @@ impl Membership {
         self.due = now + self.interval;
         self.not_before = now;
         if let Some(assignment) = &response.assignment {
-            self.set_target(assignment);
+            self.holdings.set_target(assignment);
         }
     }
 
@@ -413,43 +353,11 @@ impl Membership {
         self.phase = if idle { Phase::Idle } else { Phase::Outside };
     }
 
-    fn set_target(&mut self, assignment: &[TopicPartitions]) {
-        self.target = assignment
-            .iter()
-            .flat_map(|topic| {
-                topic.partitions.iter().map(|partition| IdPartition {
-                    topic_id: topic.topic_id,
-                    partition: *partition,
-                })
-            })
-            .collect();
-        let target = &self.target;
-        self.incoming.retain(|id, _| target.contains(id));
-        for id in self.target.clone() {
-            if !self.owned.contains_key(&id) && !self.incoming.contains_key(&id) {
-                self.await_start(id);
-            }
-        }
-    }
-
-    fn await_start(&mut self, id: IdPartition) {
-        self.next_round += 1;
-        let incoming = Incoming {
-            round: self.next_round,
-            start: None,
-        };
-        self.incoming.insert(id, incoming);
-    }
-
     /// The heartbeat under way came to nothing, or may have: nobody knows what the coordinator heard and said.
     pub(super) fn unanswered(&mut self, reason: String) {
         self.sent = None;
         self.trouble = Some(reason);
-        // Partitions may have gone to another member and come back with other offsets.
-        let incoming: Vec<IdPartition> = self.incoming.keys().copied().collect();
-        for id in incoming {
-            self.await_start(id);
-        }
+        self.holdings.forget_starts();
     }
 
     /// Says everything again, not before then.
@@ -462,103 +370,13 @@ impl Membership {
     /// Ends the membership, until the caller subscribes again.
     pub(super) fn fail(&mut self, error: GroupError) {
         self.sent = None;
-        self.lose(error.to_string());
+        self.holdings.lose(error.to_string());
         self.phase = Phase::Failed(error);
-    }
-
-    fn lose(&mut self, why: String) {
-        self.loss = why;
-        self.forget_assignment();
-        self.lost.append(&mut self.owned);
-    }
-
-    fn forget_assignment(&mut self) {
-        self.committed.clear();
-        self.target.clear();
-        self.incoming.clear();
     }
 
     /// Has the next heartbeat sent at once: somebody has seen that the coordinator thinks otherwise.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.due = self.due.min(now).max(self.not_before);
-    }
-
-    /// What `poll` is to do first.
-    pub(super) fn pending(&self) -> Pending {
-        if !self.lost.is_empty() {
-            return Pending::Lost(named(&self.lost));
-        }
-        let leaving: Vec<Owned> = self
-            .owned
-            .iter()
-            .filter(|(id, _)| !self.target.contains(id))
-            .map(named_one)
-            .collect();
-        if !leaving.is_empty() {
-            return Pending::Revoke(leaving);
-        }
-        if self.incoming.values().any(|it| it.start.is_some()) {
-            return Pending::Take;
-        }
-        Pending::Nothing
-    }
-
-    /// The caller knows what it lost.
-    pub(super) fn loss_was_told(&mut self) {
-        self.lost.clear();
-    }
-
-    /// Nothing of these is read any more.
-    pub(super) fn revoked(&mut self, partitions: &[Owned]) {
-        for partition in partitions {
-            self.committed.remove(&partition.id);
-            let was_owned = self.owned.remove(&partition.id).is_some();
-            if was_owned && self.target.contains(&partition.id) {
-                // It was given again meanwhile.
-                self.await_start(partition.id);
-            }
-        }
-        "it was revoked, for another member".clone_into(&mut self.loss);
-    }
-
-    /// Takes what the target adds and has a start.
-    pub(super) fn take(&mut self) -> Vec<(Owned, Start)> {
-        let ready: Vec<IdPartition> = self
-            .incoming
-            .iter()
-            .filter(|(_, incoming)| incoming.start.is_some())
-            .map(|(id, _)| *id)
-            .collect();
-        let mut taken = Vec::with_capacity(ready.len());
-        for id in ready {
-            let incoming = self.incoming.remove(&id);
-            if let Some(start) = incoming.and_then(|incoming| incoming.start) {
-                self.owned.insert(id, Arc::clone(&start.topic));
-                if let Some(committed) = &start.committed {
-                    self.committed.insert(id, committed.offset);
-                }
-                taken.push((named_one((&id, &start.topic)), start));
-            }
-        }
-        taken
-    }
-
-    /// The partitions of the target for which it is not known where to begin, each with its round.
-    pub(super) fn without_start(&self) -> Vec<(IdPartition, u64)> {
-        self.incoming
-            .iter()
-            .filter(|(_, incoming)| incoming.start.is_none())
-            .map(|(id, incoming)| (*id, incoming.round))
-            .collect()
-    }
-
-    /// Where to begin with a partition, asked for in that round.
-    pub(super) fn found_start(&mut self, id: IdPartition, round: u64, start: Start) {
-        if let Some(incoming) = self.incoming.get_mut(&id)
-            && incoming.round == round
-        {
-            incoming.start = Some(start);
-        }
     }
 
     /// The member as it names itself to the coordinator; none while it is not in the group.
@@ -570,30 +388,6 @@ impl Membership {
             }),
             _ => None,
         }
-    }
-
-    pub(super) fn owns(&self, id: IdPartition) -> bool {
-        self.owned.contains_key(&id)
-    }
-
-    pub(super) fn note_committed(&mut self, id: IdPartition, offset: Offset) {
-        if self.owned.contains_key(&id) {
-            self.committed.insert(id, offset);
-        }
-    }
-
-    /// True if a commit of this offset would change nothing.
-    pub(super) fn is_committed(&self, id: IdPartition, offset: Offset) -> bool {
-        self.committed.get(&id) == Some(&offset)
-    }
-
-    pub(super) fn owned(&self) -> Vec<Owned> {
-        named(&self.owned)
-    }
-
-    /// Why a partition is not owned.
-    pub(super) fn why_not_owned(&self) -> &str {
-        &self.loss
     }
 
     pub(super) fn member_id(&self) -> &str {
@@ -625,34 +419,6 @@ impl Membership {
             _ => None,
         }
     }
-}
-
-fn named(partitions: &BTreeMap<IdPartition, Arc<str>>) -> Vec<Owned> {
-    partitions.iter().map(named_one).collect()
-}
-
-fn named_one((id, topic): (&IdPartition, &Arc<str>)) -> Owned {
-    Owned {
-        id: *id,
-        name: TopicPartition::new(Arc::clone(topic), id.partition),
-    }
-}
-
-/// Partitions as messages list them.
-pub(super) fn by_topic<'a>(
-    partitions: impl IntoIterator<Item = &'a IdPartition>,
-) -> Vec<TopicPartitions> {
-    let mut topics: BTreeMap<TopicId, Vec<PartitionIndex>> = BTreeMap::new();
-    for id in partitions {
-        topics.entry(id.topic_id).or_default().push(id.partition);
-    }
-    topics
-        .into_iter()
-        .map(|(topic_id, partitions)| TopicPartitions {
-            topic_id,
-            partitions,
-        })
-        .collect()
 }
 
 #[cfg(test)]

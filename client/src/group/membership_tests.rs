@@ -1,6 +1,9 @@
-use corelog_protocol::Offset;
+use corelog_protocol::native::TopicPartitions;
+use corelog_protocol::{Offset, PartitionIndex, TopicId};
 
 use super::*;
+use crate::CommittedOffset;
+use crate::group::holdings::{Owned, Pending, Start};
 
 const INTERVAL: Duration = Duration::from_millis(3_000);
 const MAX_POLL: Duration = Duration::from_secs(60);
@@ -116,10 +119,10 @@ impl Rig {
     }
 
     fn take_all(&mut self) -> Vec<i32> {
-        for (id, round) in self.membership.without_start() {
-            self.membership.found_start(id, round, start(None));
+        for (id, round) in self.membership.holdings.without_start() {
+            self.membership.holdings.found_start(id, round, start(None));
         }
-        let taken = self.membership.take();
+        let taken = self.membership.holdings.take();
         taken
             .iter()
             .map(|(owned, _)| owned.id.partition.get())
@@ -127,7 +130,7 @@ impl Rig {
     }
 
     fn owned(&self) -> Vec<i32> {
-        numbers(&self.membership.owned())
+        numbers(&self.membership.holdings.owned())
     }
 }
 
@@ -168,20 +171,21 @@ fn what_is_assigned_is_taken_when_it_is_known_where_to_begin() {
     let mut rig = Rig::subscribed();
     rig.send();
     rig.accept(1, Some(&[0, 1]));
-    assert_eq!(rig.membership.pending(), Pending::Nothing);
-    let wanted = rig.membership.without_start();
+    assert_eq!(rig.membership.holdings.pending(), Pending::Nothing);
+    let wanted = rig.membership.holdings.without_start();
     assert_eq!(wanted.len(), 2);
     rig.membership
+        .holdings
         .found_start(wanted[0].0, wanted[0].1, start(Some(42)));
-    assert_eq!(rig.membership.pending(), Pending::Take);
-    let taken = rig.membership.take();
+    assert_eq!(rig.membership.holdings.pending(), Pending::Take);
+    let taken = rig.membership.holdings.take();
     assert_eq!(taken[0].0.name.to_string(), "orders-0");
     assert_eq!(taken[0].1, start(Some(42)));
     assert_eq!(rig.owned(), [0]);
     // The coordinator hears of it at once.
     assert_eq!(rig.send().owned, Some(assignment(&[0])));
-    assert!(rig.membership.is_committed(id(0), Offset::new(42)));
-    assert!(!rig.membership.is_committed(id(1), Offset::new(42)));
+    assert!(rig.membership.holdings.is_committed(id(0), Offset::new(42)));
+    assert!(!rig.membership.holdings.is_committed(id(1), Offset::new(42)));
 }
 
 #[test]
@@ -189,7 +193,7 @@ fn a_start_found_for_an_earlier_assignment_is_worth_nothing() {
     let mut rig = Rig::subscribed();
     rig.send();
     rig.accept(1, Some(&[0]));
-    let (id, round) = rig.membership.without_start()[0];
+    let (id, round) = rig.membership.holdings.without_start()[0];
     rig.now += INTERVAL;
     rig.send();
     rig.accept(2, Some(&[]));
@@ -197,11 +201,15 @@ fn a_start_found_for_an_earlier_assignment_is_worth_nothing() {
     rig.send();
     // Somebody else had it in between, and committed.
     rig.accept(3, Some(&[0]));
-    rig.membership.found_start(id, round, start(Some(1)));
-    assert_eq!(rig.membership.pending(), Pending::Nothing);
-    let (id, round) = rig.membership.without_start()[0];
-    rig.membership.found_start(id, round, start(Some(2)));
-    assert_eq!(rig.membership.take()[0].1, start(Some(2)));
+    rig.membership
+        .holdings
+        .found_start(id, round, start(Some(1)));
+    assert_eq!(rig.membership.holdings.pending(), Pending::Nothing);
+    let (id, round) = rig.membership.holdings.without_start()[0];
+    rig.membership
+        .holdings
+        .found_start(id, round, start(Some(2)));
+    assert_eq!(rig.membership.holdings.take()[0].1, start(Some(2)));
 }
 
 #[test]
@@ -209,13 +217,15 @@ fn starts_are_looked_for_again_after_an_answer_that_was_lost() {
     let mut rig = Rig::subscribed();
     rig.send();
     rig.accept(1, Some(&[0]));
-    let (id, round) = rig.membership.without_start()[0];
-    rig.membership.found_start(id, round, start(Some(1)));
+    let (id, round) = rig.membership.holdings.without_start()[0];
+    rig.membership
+        .holdings
+        .found_start(id, round, start(Some(1)));
     rig.now += INTERVAL;
     rig.send();
     rig.membership.unanswered("cut off".to_owned());
-    assert_eq!(rig.membership.pending(), Pending::Nothing);
-    assert_ne!(rig.membership.without_start()[0].1, round);
+    assert_eq!(rig.membership.holdings.pending(), Pending::Nothing);
+    assert_ne!(rig.membership.holdings.without_start()[0].1, round);
 }
 
 #[test]
@@ -226,13 +236,13 @@ fn a_partition_is_owned_until_poll_has_given_it_up_and_then_said_to_be_free_at_o
     rig.accept(1, Some(&[0]));
     assert_eq!(rig.owned(), [0, 1]);
     rig.assert_quiet();
-    let Pending::Revoke(leaving) = rig.membership.pending() else {
+    let Pending::Revoke(leaving) = rig.membership.holdings.pending() else {
         panic!("nothing to revoke");
     };
     assert_eq!(numbers(&leaving), [1]);
-    rig.membership.revoked(&leaving);
+    rig.membership.holdings.revoked(&leaving);
     assert_eq!(rig.owned(), [0]);
-    assert!(!rig.membership.owns(id(1)));
+    assert!(!rig.membership.holdings.owns(id(1)));
     assert_eq!(rig.send().owned, Some(assignment(&[0])));
 }
 
@@ -242,13 +252,13 @@ fn what_is_given_again_while_it_is_being_given_up_is_taken_anew() {
     rig.now += INTERVAL;
     rig.send();
     rig.accept(1, Some(&[]));
-    let Pending::Revoke(leaving) = rig.membership.pending() else {
+    let Pending::Revoke(leaving) = rig.membership.holdings.pending() else {
         panic!("nothing to revoke");
     };
     rig.now += INTERVAL;
     rig.send();
     rig.accept(2, Some(&[0]));
-    rig.membership.revoked(&leaving);
+    rig.membership.holdings.revoked(&leaving);
     assert_eq!(rig.owned(), [] as [i32; 0]);
     assert_eq!(rig.take_all(), [0]);
 }
@@ -284,14 +294,14 @@ fn a_fenced_member_loses_all_and_joins_when_the_caller_knows() {
         assert!(rig.refuse(code));
         assert_eq!(rig.owned(), [] as [i32; 0]);
         assert_eq!(rig.membership.member(), None);
-        let Pending::Lost(lost) = rig.membership.pending() else {
+        let Pending::Lost(lost) = rig.membership.holdings.pending() else {
             panic!("nothing lost");
         };
         assert_eq!(numbers(&lost), [0, 1]);
-        let why = rig.membership.why_not_owned();
+        let why = rig.membership.holdings.why_not_owned();
         assert!(why.contains("so there"), "{why}");
         rig.assert_quiet();
-        rig.membership.loss_was_told();
+        rig.membership.holdings.loss_was_told();
         let joining = rig.send();
         assert_eq!(joining.member_epoch, 0);
         assert_eq!(joining.member_id, "me");
@@ -319,14 +329,17 @@ fn a_member_that_stops_polling_leaves_and_comes_back_with_the_next_poll() {
     rig.now = away;
     assert_eq!(rig.send().member_epoch, -1);
     assert_eq!(rig.owned(), [] as [i32; 0]);
-    let why = rig.membership.why_not_owned();
+    let why = rig.membership.holdings.why_not_owned();
     assert!(why.contains("max.poll.interval.ms = 60000"), "{why}");
     rig.accept(-1, None);
     assert_eq!(rig.next(), Step::Wait);
     rig.now += MAX_POLL;
     assert!(rig.membership.poll_began(rig.now));
-    assert!(matches!(rig.membership.pending(), Pending::Lost(_)));
-    rig.membership.loss_was_told();
+    assert!(matches!(
+        rig.membership.holdings.pending(),
+        Pending::Lost(_)
+    ));
+    rig.membership.holdings.loss_was_told();
     assert_eq!(rig.send().member_epoch, 0);
 }
 
@@ -389,7 +402,7 @@ fn an_answer_to_what_is_no_longer_meant_changes_nothing() {
     rig.send();
     rig.membership.leave(rig.now);
     rig.accept(2, Some(&[0, 1]));
-    assert_eq!(rig.membership.without_start(), []);
+    assert_eq!(rig.membership.holdings.without_start(), []);
     assert_eq!(rig.send().member_epoch, -1);
 }
 
@@ -418,8 +431,11 @@ fn a_refusal_for_good_ends_the_membership_until_the_next_subscription() {
         rig.send();
         assert!(rig.refuse(code));
         assert_eq!(rig.next(), Step::Wait);
-        assert!(matches!(rig.membership.pending(), Pending::Lost(_)));
-        rig.membership.loss_was_told();
+        assert!(matches!(
+            rig.membership.holdings.pending(),
+            Pending::Lost(_)
+        ));
+        rig.membership.holdings.loss_was_told();
         for _ in 0..2 {
             let error = rig.membership.error(rig.now, MAX_POLL).expect("refused");
             assert!(

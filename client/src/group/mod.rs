@@ -8,6 +8,7 @@
 mod commits;
 mod coordinator;
 mod heartbeats;
+mod holdings;
 mod listener;
 mod member;
 mod membership;
@@ -35,8 +36,9 @@ use crate::consumer::{Consumer, ConsumerBatch, ConsumerRecords, SeekTo};
 use crate::error::{ConnectError, ConsumeError, GroupError};
 use crate::record::{ConsumerRecord, TopicPartition};
 use commits::Outcome;
+use holdings::Pending;
 use member::{Member, names};
-use membership::{Membership, Pending, Subscription};
+use membership::Subscription;
 use shared::Shared;
 
 /// Reads records as a member of a group: each partition of the topics subscribed to goes to one member, and a partition
@@ -273,7 +275,7 @@ impl GroupConsumer {
                 }
                 member.to_announce.clear();
             }
-            let pending = member.shared.membership().pending();
+            let pending = member.shared.membership().holdings.pending();
             match pending {
                 Pending::Lost(lost) => {
                     let lost = names(&lost);
@@ -282,7 +284,9 @@ impl GroupConsumer {
                     if let Some(listener) = listener {
                         listener.lost(&lost).await;
                     }
-                    member.shared.change(Membership::loss_was_told);
+                    member
+                        .shared
+                        .change(|membership| membership.holdings.loss_was_told());
                 }
                 // One that was begun is brought to its end, also if the partitions were given again meanwhile.
                 _ if member.revocation.is_some() => {
@@ -300,7 +304,7 @@ impl GroupConsumer {
                     member.revocation = None;
                     member
                         .shared
-                        .change(|membership| membership.revoked(&leaving));
+                        .change(|membership| membership.holdings.revoked(&leaving));
                 }
                 Pending::Revoke(leaving) => member.begin_revocation(leaving),
                 Pending::Take => member.take_in(),
@@ -459,7 +463,7 @@ impl GroupConsumer {
         self.reconcile().await;
         let committed = self.member.finish_commits().await;
         let Self { member, listener } = self;
-        let owned = names(&member.shared.membership().owned());
+        let owned = names(&member.shared.membership().holdings.owned());
         member.reader.withhold(&owned);
         if let Some(listener) = listener
             && !owned.is_empty()

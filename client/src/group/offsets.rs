@@ -6,7 +6,7 @@ use corelog_protocol::native::{MemberEpoch, OffsetFetchRequest};
 use corelog_protocol::{ErrorCode, LeaderEpoch, Offset};
 use tokio::time::Instant;
 
-use super::membership::{IdPartition, by_topic};
+use super::holdings::{IdPartition, by_topic};
 use super::shared::Shared;
 use crate::backoff::Backoff;
 use crate::error::{GroupError, words};

@@ -8,7 +8,7 @@ use corelog_protocol::native::{MetadataRequest, TopicSelector};
 use corelog_protocol::{ErrorCode, TopicId};
 use tracing::{debug, warn};
 
-use super::membership::{IdPartition, Start};
+use super::holdings::{IdPartition, Start};
 use super::offsets::{Unfetched, fetch_once};
 use super::shared::Shared;
 use crate::backoff::Backoff;
@@ -23,7 +23,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         changes.borrow_and_update();
         let (member, wanted) = {
             let membership = shared.membership();
-            (membership.member(), membership.without_start())
+            (membership.member(), membership.holdings.without_start())
         };
         if wanted.is_empty() || member.is_none() {
             backoff.reset();
@@ -37,7 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if !found.is_empty() {
             shared.change(|membership| {
                 for (id, round, start) in found {
-                    membership.found_start(id, round, start);
+                    membership.holdings.found_start(id, round, start);
                 }
             });
         }
