@@ -55,8 +55,11 @@ async fn a_commit_waits_for_the_broker_to_come_back() {
     rig.start_broker();
     commit.await.unwrap();
     let name = partition("orders", 0);
-    let found = reader.consumer.committed(&[name.clone()]).await.unwrap();
-    assert_eq!(found[&name].as_ref().map(|it| it.offset.get()), Some(5));
+    let found = reader.consumer.committed(std::slice::from_ref(&name)).await;
+    assert_eq!(
+        found.unwrap()[&name].as_ref().map(|it| it.offset.get()),
+        Some(5)
+    );
 }
 
 #[tokio::test]
