@@ -17,10 +17,11 @@ use rand::{Rng, SeedableRng};
 use super::{Held, judge};
 use crate::log::Producers;
 use crate::partition::canary::{Canary, plant};
-use crate::runtime::sim::seeds;
+use crate::runtime::sim::seeds_for_steps;
 
-const SEEDS: u64 = 60;
-const STEPS_OF_SEED: usize = 300;
+/// Random steps in all, unless `CORELOG_TEST_STEPS` says how many.
+const STEPS: u64 = 18_000;
+const STEPS_OF_SEED: u64 = 300;
 const PRODUCERS: i64 = 3;
 /// Batches that a producer may have under way, and so may have to send again.
 const IN_FLIGHT: usize = 5;
@@ -296,7 +297,7 @@ fn step(log: &mut Log, client: &mut Client, random: &mut StdRng) -> Result<(), F
 
 #[test]
 fn every_batch_stands_in_the_log_once_and_in_order_however_often_it_is_sent() {
-    for seed in seeds(SEEDS) {
+    for seed in seeds_for_steps(STEPS, STEPS_OF_SEED) {
         run_seed(seed).unwrap_or_else(|fault| panic!("seed {seed}: {fault:?}"));
     }
 }

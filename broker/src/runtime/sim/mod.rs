@@ -22,7 +22,7 @@ pub(super) use executor::{Core, Task};
 pub(super) use network::{SimulatedListener, SimulatedSocket, SimulatedStream};
 pub use network::{SimulatedNetwork, Weather};
 #[cfg(test)]
-pub(crate) use seeds::seeds;
+pub(crate) use seeds::{seeds, seeds_for_steps};
 pub use simulator::Simulator;
 
 #[cfg(test)]

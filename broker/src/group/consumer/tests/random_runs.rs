@@ -5,9 +5,9 @@
 
 use super::simulation::{Fault, Simulation};
 use crate::group::consumer::canary::{Canary, plant};
-use crate::runtime::sim::seeds;
+use crate::runtime::sim::seeds_for_steps;
 
-/// Random steps in all, unless `CORELOG_TEST_GROUP_STEPS` says how many.
+/// Random steps in all, unless `CORELOG_TEST_STEPS` says how many.
 const STEPS: u64 = 60_000;
 /// Random steps of one seed, between which the group is left to settle.
 const STEPS_OF_SEED: u64 = 600;
@@ -15,9 +15,7 @@ const STEPS_UNTIL_SETTLED: u64 = 100;
 
 #[test]
 fn no_partition_has_two_owners_and_every_group_left_alone_settles() {
-    let steps = std::env::var("CORELOG_TEST_GROUP_STEPS").ok();
-    let steps = steps.map_or(STEPS, |steps| steps.parse().expect("a number of steps"));
-    for seed in seeds(steps.div_ceil(STEPS_OF_SEED)) {
+    for seed in seeds_for_steps(STEPS, STEPS_OF_SEED) {
         run_seed(seed).unwrap_or_else(|fault| panic!("seed {seed}: {fault:?}"));
     }
 }

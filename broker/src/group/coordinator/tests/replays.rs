@@ -10,9 +10,11 @@ use rand::{Rng, SeedableRng};
 use super::rig::{Rig, commit, go_on, join, load, member, partition};
 use crate::group::consumer::HeartbeatEpoch;
 use crate::group::coordinator::*;
+use crate::runtime::sim::seeds_for_steps;
 
-const RUNS: u64 = 60;
-const STEPS: usize = 150;
+/// Random steps in all, unless `CORELOG_TEST_STEPS` says how many.
+const STEPS: u64 = 9_000;
+const STEPS_OF_SEED: u64 = 150;
 
 /// The newest record of every key, in their order: what compaction leaves of a log, at the least.
 fn compacted(log: &[(Bytes, Option<Bytes>)]) -> Vec<(Bytes, Option<Bytes>)> {
@@ -39,8 +41,7 @@ fn shown(rig: &mut Rig) -> Vec<String> {
 
 #[test]
 fn a_rebuilt_coordinator_knows_all_that_was_decided() {
-    for seed in 0..RUNS {
-        println!("seed {seed}");
+    for seed in seeds_for_steps(STEPS, STEPS_OF_SEED) {
         let mut random = StdRng::seed_from_u64(seed);
         let mut rig = Rig::with(CoordinatorConfig {
             offsets_retention: Duration::from_secs(300),
@@ -48,7 +49,7 @@ fn a_rebuilt_coordinator_knows_all_that_was_decided() {
             ..CoordinatorConfig::default()
         });
         let mut epochs: HashMap<(usize, usize), i32> = HashMap::new();
-        for _ in 0..STEPS {
+        for _ in 0..STEPS_OF_SEED {
             step(&mut rig, &mut random, &mut epochs);
             if random.random_ratio(1, 10) {
                 let before = shown(&mut rig);

@@ -10,8 +10,6 @@
 //! The story behind the canaries: a coordinator that takes assignments from any leader, that
 //! overlooks a departure, that waits for members who never come, or that knows a static member by
 //! its instance id alone, serves a group of well-behaved clients for months.
-//!
-//! `CORELOG_TEST_STEPS` says how many steps are made in all, 40,000 unless it does.
 
 mod judge;
 mod process;
@@ -23,16 +21,12 @@ use judge::Fault;
 use world::World;
 
 use crate::group::classic::canary::{Canary, plant};
-use crate::runtime::sim::seeds;
+use crate::runtime::sim::seeds_for_steps;
 
+/// Random steps in all, unless `CORELOG_TEST_STEPS` says how many.
+const STEPS: u64 = 40_000;
 /// Steps before a group is left in peace and judged.
 const STEPS_PER_SEED: u64 = 2_000;
-
-fn usual_seeds() -> u64 {
-    let steps = std::env::var("CORELOG_TEST_STEPS").ok();
-    let steps = steps.and_then(|text| text.parse::<u64>().ok());
-    steps.unwrap_or(40_000).div_ceil(STEPS_PER_SEED)
-}
 
 fn run_seed(seed: u64) -> Result<(), Fault> {
     let mut world = World::new(seed);
@@ -44,7 +38,7 @@ fn run_seed(seed: u64) -> Result<(), Fault> {
 
 #[test]
 fn groups_survive_what_their_members_do() {
-    for seed in seeds(usual_seeds()) {
+    for seed in seeds_for_steps(STEPS, STEPS_PER_SEED) {
         run_seed(seed).unwrap_or_else(|fault| panic!("seed {seed}: {fault:?}"));
     }
 }
