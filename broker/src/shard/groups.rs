@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_protocol::native::RouteHint;
 use corelog_protocol::{BrokerId, ErrorCode, PartitionIndex, ShardId, TopicId};
@@ -166,9 +167,10 @@ impl ShardState {
         partition: TopicPartition,
         group_id: GroupId,
         command: Command,
+        patience: Duration,
     ) -> Result<Answer, Refusal> {
         match self.groups.get(partition) {
-            Some(coordinator) => coordinator.execute(group_id, command).await,
+            Some(coordinator) => coordinator.execute(group_id, command, patience).await,
             None => Err(self.no_coordinator(partition)),
         }
     }
@@ -197,8 +199,14 @@ impl ShardState {
 }
 
 impl Router {
-    /// Has a group's command carried out. Answers when the outcome is durable.
-    pub async fn group(&self, group_id: GroupId, command: Command) -> GroupOutcome {
+    /// Has a group's command carried out. Answers when the outcome is durable; a heartbeat that finds its
+    /// coordinator here may wait so long until there is something to answer.
+    pub async fn group(
+        &self,
+        group_id: GroupId,
+        command: Command,
+        patience: Duration,
+    ) -> GroupOutcome {
         let place = match self.coordinator(&group_id).await {
             Ok(place) => place,
             Err(refusal) => {
@@ -210,7 +218,10 @@ impl Router {
         };
         let partition = place.partition;
         if place.shard == self.shard_id() {
-            let result = self.shard.coordinate(partition, group_id, command).await;
+            let answer = self
+                .shard
+                .coordinate(partition, group_id, command, patience);
+            let result = answer.await;
             return GroupOutcome { result, hint: None };
         }
         let lane = self.shard.request_lane(place.shard);

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use corelog_protocol::ErrorCode;
@@ -72,7 +73,10 @@ pub(super) async fn serve(shard: Rc<ShardState>, stops: queue::Sender<StopReques
             } => {
                 let shard = Rc::clone(&shard);
                 spawn(async move {
-                    let _ = reply.send(shard.coordinate(partition, group_id, command).await);
+                    // The lane between the shards is no place to wait.
+                    let patience = Duration::ZERO;
+                    let answer = shard.coordinate(partition, group_id, command, patience);
+                    let _ = reply.send(answer.await);
                 })
                 .detach();
             }

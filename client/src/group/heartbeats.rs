@@ -1,13 +1,17 @@
-//! Sends the member's heartbeats: one at a time, whatever the membership says.
+//! Sends the member's heartbeats: one at a time, whatever the membership says. Where there is nothing to say, one waits at
+//! the coordinator, so that a rebalance reaches the member as soon as it is decided.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use corelog_protocol::native::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::membership::Step;
 use super::shared::Shared;
 use crate::backoff::Backoff;
+use crate::error::RequestError;
 
 /// Runs until the consumer is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -16,7 +20,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let step = shared.membership().next(Instant::now());
         match step {
             Step::Send(request) => {
-                let answer = shared.coordinator.call(&request).await;
+                let Some(answer) = answer(&shared, &request).await else {
+                    continue;
+                };
                 let now = Instant::now();
                 let mut membership = shared.membership();
                 let goes_on = match answer {
@@ -55,6 +61,26 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 shared.changed();
                 shared.attention.notified().await;
             }
+        }
+    }
+}
+
+/// The coordinator's answer; none if there is something to say before it has come.
+async fn answer(
+    shared: &Shared,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Option<Result<ConsumerGroupHeartbeatResponse, RequestError>> {
+    let mut answer = pin!(shared.coordinator.call(request));
+    loop {
+        let away_until = shared.membership().away_until(Instant::now());
+        tokio::select! {
+            answer = &mut answer => return Some(answer),
+            () = shared.attention.notified(), if request.wait_ms > 0 => {}
+            () = tokio::time::sleep_until(away_until), if request.wait_ms > 0 => {}
+        }
+        if shared.membership().breaks_off(Instant::now()) {
+            shared.changed();
+            return None;
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Identity {
     pub(super) assignor: Option<String>,
     /// How long the caller may be away from `poll`, and so how long it may take to give up a partition.
     pub(super) max_poll_interval: Duration,
+    /// How long a heartbeat may wait at the coordinator: its request must not time out.
+    pub(super) longest_wait: Duration,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +69,9 @@ struct Said {
 struct Sent {
     epoch: i32,
     said: Said,
+    at: Instant,
+    /// It says nothing new, and waits for what the coordinator has to say.
+    waits: bool,
 }
 
 /// What the heartbeats' task is to do.
@@ -176,11 +181,8 @@ impl Membership {
 
     /// What to do now.
     pub(super) fn next(&mut self, now: Instant) -> Step {
-        // A poll under way may end at once, and the next one stay away from then on.
-        let away_until = self.away_since.unwrap_or(now) + self.identity.max_poll_interval;
-        if now >= away_until && matches!(self.phase, Phase::Joining { .. } | Phase::Member { .. }) {
-            self.give_up_polling(now);
-        }
+        self.give_up_polling_when_away(now);
+        let away_until = self.away_until(now);
         let epoch = match self.phase {
             // The caller must hear what it lost before it can be given anything.
             Phase::Joining { .. } if self.holdings.is_loss_untold() => {
@@ -206,10 +208,37 @@ impl Membership {
             };
             return Step::WaitUntil(until);
         }
-        Step::Send(self.heartbeat(epoch))
+        Step::Send(self.heartbeat(epoch, now))
     }
 
-    /// The caller is away for too long: another member shall have the partitions.
+    /// Until when the caller may stay away from `poll`. A poll under way may end at once, and the next one stay away from
+    /// then on.
+    pub(super) fn away_until(&self, now: Instant) -> Instant {
+        self.away_since.unwrap_or(now) + self.identity.max_poll_interval
+    }
+
+    /// True if the heartbeat under way only waits, and there is something to say meanwhile. It is given up then: whatever
+    /// its answer would have told, the next heartbeat asks for again.
+    pub(super) fn breaks_off(&mut self, now: Instant) -> bool {
+        self.give_up_polling_when_away(now);
+        let speaks = self.has_news() || !matches!(self.phase, Phase::Member { .. });
+        if !speaks || !self.sent.as_ref().is_some_and(|sent| sent.waits) {
+            return false;
+        }
+        self.sent = None;
+        self.said = None;
+        self.due = self.due.min(now);
+        true
+    }
+
+    /// Where the caller is away for too long, another member shall have the partitions.
+    fn give_up_polling_when_away(&mut self, now: Instant) {
+        let is_in = matches!(self.phase, Phase::Joining { .. } | Phase::Member { .. });
+        if is_in && now >= self.away_until(now) {
+            self.give_up_polling(now);
+        }
+    }
+
     fn give_up_polling(&mut self, now: Instant) {
         self.holdings.lose(format!(
             "it was given up because poll was not called for max.poll.interval.ms = {}",
@@ -236,7 +265,7 @@ impl Membership {
         }
     }
 
-    fn heartbeat(&mut self, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+    fn heartbeat(&mut self, epoch: i32, now: Instant) -> ConsumerGroupHeartbeatRequest {
         let now_said = Said {
             subscription: self.subscription.clone(),
             owned: self.holdings.ids(),
@@ -248,6 +277,11 @@ impl Membership {
             instance_id: self.identity.instance_id.clone(),
             ..ConsumerGroupHeartbeatRequest::default()
         };
+        let waits = self.said.as_ref() == Some(&now_said);
+        if waits {
+            let wait = self.interval.min(self.identity.longest_wait).as_millis();
+            request.wait_ms = u32::try_from(wait).unwrap_or(u32::MAX);
+        }
         let is_departure = epoch < ConsumerGroupHeartbeatRequest::JOIN_EPOCH;
         if !is_departure {
             let said = self.said.as_ref();
@@ -270,6 +304,8 @@ impl Membership {
         self.sent = Some(Sent {
             epoch,
             said: now_said,
+            at: now,
+            waits,
         });
         request
     }
@@ -341,7 +377,13 @@ impl Membership {
         // A coordinator that says 0 must not be stormed.
         let interval_ms = response.heartbeat_interval_ms.max(1);
         self.interval = Duration::from_millis(u64::from(interval_ms));
-        self.due = now + self.interval;
+        // The next one waits at the coordinator. Where this one should have waited and did not, the coordinator keeps
+        // none waiting, and is to be asked again when it says.
+        let is_told = response.assignment.is_some() || response.member_epoch != sent.epoch;
+        self.due = match sent.waits && !is_told {
+            true => now.max(sent.at + self.interval),
+            false => now,
+        };
         self.not_before = now;
         if let Some(assignment) = &response.assignment {
             self.holdings.set_target(assignment);

@@ -47,6 +47,7 @@ impl Rig {
             rack: Some("north".to_owned()),
             assignor: Some("range".to_owned()),
             max_poll_interval: MAX_POLL,
+            longest_wait: MAX_POLL,
         };
         let mut membership = Membership::new(identity, now);
         membership.poll_began(now);
@@ -146,16 +147,75 @@ fn a_member_says_everything_when_it_joins_and_then_only_its_epoch() {
     assert_eq!(joining.rack_id.as_deref(), Some("north"));
     assert_eq!(joining.owned, Some(vec![]));
     rig.accept(1, Some(&[]));
-    rig.assert_quiet();
-    rig.now += INTERVAL;
     let alive = rig.send();
     let only_the_epoch = ConsumerGroupHeartbeatRequest {
         group: "billing".to_owned(),
         member_id: "me".to_owned(),
         member_epoch: 1,
+        wait_ms: 3_000,
         ..ConsumerGroupHeartbeatRequest::default()
     };
     assert_eq!(alive, only_the_epoch);
+}
+
+#[test]
+fn a_heartbeat_that_waited_is_followed_by_the_next_at_once() {
+    let mut rig = Rig::with(&[]);
+    rig.send();
+    rig.now += INTERVAL;
+    rig.accept(1, None);
+    assert_eq!(rig.send().wait_ms, 3_000);
+    // News are no reason for a pause either.
+    rig.now += PAUSE;
+    rig.accept(2, None);
+    rig.send();
+    rig.accept(2, Some(&[0]));
+    assert_eq!(rig.send().member_epoch, 2);
+}
+
+#[test]
+fn a_coordinator_that_keeps_no_heartbeat_waiting_is_asked_when_it_says() {
+    let mut rig = Rig::with(&[]);
+    rig.send();
+    rig.now += PAUSE;
+    rig.accept(1, None);
+    assert_eq!(rig.next(), Step::WaitUntil(rig.now + INTERVAL - PAUSE));
+    rig.now += INTERVAL - PAUSE;
+    rig.send();
+}
+
+#[test]
+fn a_heartbeat_that_waits_is_given_up_where_there_is_something_to_say() {
+    let mut rig = Rig::with(&[0]);
+    rig.send();
+    assert!(!rig.membership.breaks_off(rig.now));
+    rig.subscribe(&["invoices"]);
+    assert!(rig.membership.breaks_off(rig.now));
+    // Nobody knows what it was told, and so it says everything.
+    let all = rig.send();
+    assert_eq!(all.topic_names, Some(vec!["invoices".to_owned()]));
+    assert_eq!(all.owned, Some(assignment(&[0])));
+    assert_eq!(all.wait_ms, 0);
+    rig.subscribe(&["orders"]);
+    assert!(!rig.membership.breaks_off(rig.now), "it must be heard");
+}
+
+#[test]
+fn a_heartbeat_that_waits_is_given_up_when_the_caller_is_away_or_leaves() {
+    let mut rig = Rig::with(&[0]);
+    rig.send();
+    rig.membership.poll_ended(rig.now);
+    let away_until = rig.membership.away_until(rig.now);
+    assert_eq!(away_until, rig.now + MAX_POLL);
+    rig.now = away_until;
+    assert!(rig.membership.breaks_off(rig.now));
+    assert_eq!(rig.send().member_epoch, -1);
+
+    let mut rig = Rig::with(&[0]);
+    rig.send();
+    rig.membership.leave(rig.now);
+    assert!(rig.membership.breaks_off(rig.now));
+    assert_eq!(rig.send().member_epoch, -1);
 }
 
 #[test]
@@ -235,7 +295,8 @@ fn a_partition_is_owned_until_poll_has_given_it_up_and_then_said_to_be_free_at_o
     rig.send();
     rig.accept(1, Some(&[0]));
     assert_eq!(rig.owned(), [0, 1]);
-    rig.assert_quiet();
+    rig.send();
+    assert!(!rig.membership.breaks_off(rig.now));
     let Pending::Revoke(leaving) = rig.membership.holdings.pending() else {
         panic!("nothing to revoke");
     };
@@ -243,6 +304,7 @@ fn a_partition_is_owned_until_poll_has_given_it_up_and_then_said_to_be_free_at_o
     rig.membership.holdings.revoked(&leaving);
     assert_eq!(rig.owned(), [0]);
     assert!(!rig.membership.holdings.owns(id(1)));
+    assert!(rig.membership.breaks_off(rig.now));
     assert_eq!(rig.send().owned, Some(assignment(&[0])));
 }
 
@@ -409,7 +471,6 @@ fn an_answer_to_what_is_no_longer_meant_changes_nothing() {
 #[test]
 fn another_subscription_is_said_at_once_and_only_that() {
     let mut rig = Rig::with(&[0]);
-    rig.assert_quiet();
     rig.subscribe(&["invoices"]);
     let changed = rig.send();
     assert_eq!(changed.member_epoch, 1);
@@ -472,6 +533,8 @@ fn one_who_cannot_join_is_told_so_now_and_then_and_goes_on_trying() {
 #[test]
 fn a_coordinator_that_must_be_asked_is_asked_at_once_but_not_against_a_pause() {
     let mut rig = Rig::with(&[]);
+    rig.send();
+    rig.accept(1, None);
     rig.assert_quiet();
     rig.membership.hurry(rig.now);
     rig.send();

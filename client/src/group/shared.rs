@@ -32,6 +32,7 @@ impl Shared {
             rack: settings.rack.clone(),
             assignor: settings.assignor.clone(),
             max_poll_interval: settings.max_poll_interval,
+            longest_wait: cluster.settings().request_timeout / 2,
         };
         Self {
             coordinator: Coordinator::new(Arc::clone(&cluster), settings.group_id.clone()),

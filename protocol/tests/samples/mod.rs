@@ -609,6 +609,7 @@ pub(crate) fn consumer_group_heartbeat_request() -> ConsumerGroupHeartbeatReques
         topic_pattern: Some("audit-.*".to_owned()),
         assignor: Some("uniform".to_owned()),
         owned: Some(topic_partitions()),
+        wait_ms: 5_000,
     }
 }
 

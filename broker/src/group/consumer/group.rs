@@ -7,8 +7,8 @@ use super::canary::{Canary, is_planted};
 use super::deadlines::Deadlines;
 use super::state::State;
 use super::{
-    Assignor, Change, ConsumerGroupConfig, GroupError, GroupMetadata, Record, Subscriber,
-    TargetAssignmentMetadata, Topics,
+    Assignor, Change, ConsumerGroupConfig, GroupError, GroupMetadata, MemberState, Record,
+    Subscriber, TargetAssignmentMetadata, Topics,
 };
 use crate::group::{GroupId, MemberId};
 
@@ -50,6 +50,20 @@ impl ConsumerGroup {
     /// True when nothing of the group is left in the log.
     pub fn is_gone(&self) -> bool {
         self.state == State::default()
+    }
+
+    /// True if a heartbeat of this member may be told something that the last one was not: that it is a
+    /// member no more, that there is a newer target, that somebody has given up what it waits for.
+    pub fn has_news(&self, member_id: &MemberId) -> bool {
+        let Some(member) = self.state.members.get(member_id) else {
+            return true;
+        };
+        match member.current.state {
+            // It is its turn.
+            MemberState::UnrevokedPartitions => false,
+            MemberState::UnreleasedPartitions => true,
+            MemberState::Stable => member.current.member_epoch != self.state.epoch,
+        }
     }
 
     /// The topics that members read, by name or by a pattern: their offsets are in use.

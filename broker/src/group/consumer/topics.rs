@@ -7,7 +7,7 @@ use super::TopicPartition;
 use crate::metadata::MetadataImage;
 
 /// The topics that exist, as far as groups care. Never changes; shared by all groups of a core.
-#[derive(Clone, Default, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Topics {
     version: i64,
     by_name: BTreeMap<Arc<str>, Topic>,
@@ -19,6 +19,13 @@ pub struct Topic {
     pub partitions: i32,
     /// Internal topics are read by those who name them; no pattern means them.
     pub internal: bool,
+}
+
+impl Default for Topics {
+    /// Those of the metadata before its first record.
+    fn default() -> Self {
+        Self::new(-1, [])
+    }
 }
 
 impl Topics {

@@ -105,6 +105,13 @@ impl Group {
         nobody && self.offsets.is_empty()
     }
 
+    pub(super) fn has_news(&self, member_id: &MemberId) -> bool {
+        match &self.members {
+            Members::Consumer(group) => group.has_news(member_id),
+            Members::None | Members::Classic(_) => true,
+        }
+    }
+
     pub(super) fn alarm(&self) -> Option<Instant> {
         self.alarm
     }

@@ -34,12 +34,13 @@ pub use command::{
 pub use config::CoordinatorConfig;
 pub use error::CoordinatorError;
 pub use offsets::Committed;
+pub(crate) use records::group_of;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use corelog_protocol::kafka::GroupRecord;
 
-use crate::group::GroupId;
+use crate::group::{GroupId, MemberId};
 use crate::runtime::Instant;
 use group::Group;
 
@@ -75,7 +76,7 @@ impl Coordinator {
 
     /// Puts a record that was read from the partition into effect.
     pub fn apply(&mut self, record: &GroupRecord) {
-        let Some(group_id) = records::group_of(record) else {
+        let Some(group_id) = group_of(record) else {
             return;
         };
         let group = match self.groups.remove(&group_id) {
@@ -159,6 +160,13 @@ impl Coordinator {
             self.alarms.remove(&(before, group_id.clone()));
         }
         self.alarms.insert((at, group_id.clone()));
+    }
+
+    /// True if a heartbeat of this member, of a consumer group, may be told something that the last one
+    /// was not.
+    pub fn has_news(&self, group_id: &GroupId, member_id: &MemberId) -> bool {
+        let group = self.groups.get(group_id);
+        group.is_none_or(|group| group.has_news(member_id))
     }
 
     /// When [`Coordinator::tick`] has something to do, unless a command comes before.

@@ -25,7 +25,7 @@ pub(super) enum Loaded<'a> {
 }
 
 /// The group that a record is about; `None` if no group could have its name.
-pub(super) fn group_of(record: &GroupRecord) -> Option<GroupId> {
+pub(crate) fn group_of(record: &GroupRecord) -> Option<GroupId> {
     let (GroupRecord::OffsetCommit { group_id, .. }
     | GroupRecord::GroupMetadata { group_id, .. }
     | GroupRecord::ConsumerGroupMetadata { group_id, .. }

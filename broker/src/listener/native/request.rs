@@ -4,7 +4,9 @@ use std::future::Future;
 use std::rc::Rc;
 
 use corelog_protocol::ErrorCode;
-use corelog_protocol::native::messages::{ApiVersionsRequest, ListGroupsRequest};
+use corelog_protocol::native::messages::{
+    ApiVersionsRequest, ConsumerGroupHeartbeatRequest, ListGroupsRequest,
+};
 use corelog_protocol::native::{ApiKey, DecodeError, Message};
 use futures_util::FutureExt;
 use futures_util::future::{Either, LocalBoxFuture};
@@ -197,7 +199,11 @@ fn begin(
         }
         ApiKey::ConsumerGroupHeartbeat => {
             let sender = connection.group_member();
-            let answer = groups::heartbeat(Rc::clone(server), sender, decode(request)?);
+            let heartbeat: ConsumerGroupHeartbeatRequest = decode(request)?;
+            // One that waits for news is no reason for a connection that ends to wait for it.
+            let under_way = (heartbeat.wait_ms > 0).then(|| connection.read_under_way());
+            let answer = groups::heartbeat(Rc::clone(server), sender, heartbeat);
+            let answer = answer.inspect(move |_| drop(under_way));
             reply(answer, Reply::ConsumerGroupHeartbeat)
         }
         ApiKey::OffsetCommit => {

@@ -13,15 +13,18 @@
 //! |---|---|
 //! | `load` | the machine out of the log |
 //! | `serve` | commands in, batches and answers out |
+//! | `parked` | heartbeats that wait for something to be told |
 //! | `batch` | the records of one turn, encoded |
 
 mod batch;
 mod load;
+mod parked;
 mod serve;
 #[cfg(test)]
 mod tests;
 
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use corelog_protocol::ErrorCode;
 
@@ -44,6 +47,8 @@ enum Letter {
     Command {
         group_id: GroupId,
         command: Command,
+        /// How long a heartbeat may wait for something to be told to its member.
+        patience: Duration,
         reply: oneshot::Sender<Result<Answer, Refusal>>,
     },
     List {
@@ -102,15 +107,18 @@ impl GroupCoordinator {
         }
     }
 
-    /// Has a command carried out. Answers when the outcome is durable, and all it rests on.
+    /// Has a command carried out. Answers when the outcome is durable, and all it rests on; a
+    /// heartbeat's answer may wait so long for something to be told.
     pub(super) async fn execute(
         &self,
         group_id: GroupId,
         command: Command,
+        patience: Duration,
     ) -> Result<Answer, Refusal> {
         self.ask(|reply| Letter::Command {
             group_id,
             command,
+            patience,
             reply,
         })
         .await

@@ -13,11 +13,15 @@ use futures_util::future::{Either, select};
 
 use super::batch::Batch;
 use super::load::load;
+use super::parked::{Parked, ParkedHeartbeat};
 use super::{Letter, Workplace};
-use crate::group::consumer::Topics;
-use crate::group::coordinator::{Answer, Coordinator, CoordinatorError, ListedGroup, Moment};
+use crate::group::GroupId;
+use crate::group::consumer::{Heartbeat, HeartbeatEpoch, HeartbeatReply, Topics};
+use crate::group::coordinator::{
+    Answer, Command, Coordinator, CoordinatorError, Decision, ListedGroup, Moment, group_of,
+};
 use crate::partition::{ProduceCommand, ProduceOutcome, Refusal, SubmittedProduce};
-use crate::runtime::{Alarm, now, oneshot, queue, timeout, unix_millis};
+use crate::runtime::{Alarm, Instant, now, oneshot, queue, timeout, unix_millis};
 
 /// Batches on their way to the disk. Two keep it busy; with more of them, each would hold less.
 const BATCHES_UNDER_WAY: usize = 2;
@@ -34,6 +38,7 @@ enum End {
 enum Event {
     Letter(Letter),
     Appended(ProduceOutcome),
+    /// An alarm rings, or members are to be told something.
     Time,
     Closed,
 }
@@ -62,6 +67,7 @@ struct Serving<'a> {
     batch: Batch,
     /// Answers to what was decided since the last batch was handed over.
     held: Vec<Held>,
+    parked: Parked,
     under_way: VecDeque<UnderWay>,
     alarm: Alarm,
 }
@@ -92,6 +98,7 @@ pub(super) async fn run(workplace: Workplace, mut letters: queue::Receiver<Lette
             machine,
             batch: Batch::new(),
             held: Vec::new(),
+            parked: Parked::default(),
             under_way: VecDeque::new(),
             alarm: Alarm::default(),
         };
@@ -145,7 +152,9 @@ impl Serving<'_> {
         let closing = &self.workplace.closing;
         let under_way = &mut self.under_way;
         let alarm = &mut self.alarm;
-        let deadline = self.machine.next_deadline();
+        let has_disturbed = self.parked.has_disturbed();
+        let deadlines = [self.machine.next_deadline(), self.parked.next_end()];
+        let deadline = deadlines.into_iter().flatten().min();
         let mut letter = pin!(letters.recv());
         let mut closes = pin!(closing.wait());
         poll_fn(|context| {
@@ -164,7 +173,7 @@ impl Serving<'_> {
                 if let Poll::Ready(letter) = letter.as_mut().poll(context) {
                     return Poll::Ready(letter.map_or(Event::Closed, Event::Letter));
                 }
-                if alarm.poll_until(context, deadline).is_ready() {
+                if has_disturbed || alarm.poll_until(context, deadline).is_ready() {
                     return Poll::Ready(Event::Time);
                 }
             }
@@ -190,6 +199,7 @@ impl Serving<'_> {
                 false => letters.try_recv(),
             };
         }
+        self.tell(&topics)?;
         self.submit();
         Ok(())
     }
@@ -198,7 +208,20 @@ impl Serving<'_> {
         let (records, held) = match letter {
             Letter::Command {
                 group_id,
+                command: Command::Heartbeat(heartbeat),
+                patience,
+                reply,
+            } => {
+                // Whoever has something to say waits no more for what was to be told before.
+                let before = self.parked.take(&group_id, &heartbeat.member_id);
+                self.held.extend(before.map(Held::from));
+                let until = now() + patience;
+                return self.heartbeat(&group_id, heartbeat, until, reply, topics);
+            }
+            Letter::Command {
+                group_id,
                 command,
+                patience: _,
                 reply,
             } => {
                 let moment = moment(topics);
@@ -215,12 +238,74 @@ impl Serving<'_> {
         self.stage(&records)
     }
 
+    /// Decides about a heartbeat. If there is nothing to answer, the answer waits until then.
+    fn heartbeat(
+        &mut self,
+        group_id: &GroupId,
+        heartbeat: Heartbeat,
+        until: Instant,
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
+        topics: &Topics,
+    ) -> Result<(), Refusal> {
+        let moment = moment(topics);
+        let command = Command::Heartbeat(heartbeat.clone());
+        let decision = self.machine.handle(group_id, command, &moment);
+        if !decision.records.is_empty() {
+            self.parked.disturb(group_id);
+        }
+        match nothing_to_tell(&heartbeat, &decision) {
+            Some(answer) if until > moment.now => {
+                // Silence for longer would be taken for death.
+                let longest = moment.now + answer.heartbeat_interval;
+                let parked = ParkedHeartbeat {
+                    answer: answer.clone(),
+                    heartbeat,
+                    until: until.min(longest),
+                    reply,
+                };
+                self.parked.park(group_id, parked);
+            }
+            _ => self.held.push(Held::Command(reply, decision.result)),
+        }
+        self.stage(&decision.records)
+    }
+
+    /// Answers those parked heartbeats whose members are to hear something.
+    fn tell(&mut self, topics: &Topics) -> Result<(), Refusal> {
+        while !self.batch.is_full() {
+            let machine = &self.machine;
+            let has_news = |group: &GroupId, member: &_| machine.has_news(group, member);
+            let Some((group_id, parked)) = self.parked.take_with_news(has_news) else {
+                break;
+            };
+            // Its connection may have closed, and then it is no sign of life.
+            if !parked.reply.is_closed() {
+                let ParkedHeartbeat {
+                    heartbeat,
+                    until,
+                    reply,
+                    ..
+                } = parked;
+                self.heartbeat(&group_id, heartbeat, until, reply, topics)?;
+            }
+        }
+        Ok(())
+    }
+
     fn tick(&mut self) -> Result<(), Refusal> {
         let Some(topics) = self.workplace.topics() else {
             return Err(unavailable("the shard is gone"));
         };
-        let records = self.machine.tick(&moment(&topics));
+        let moment = moment(&topics);
+        while let Some(ended) = self.parked.take_ended(moment.now) {
+            self.held.push(Held::from(ended));
+        }
+        let records = self.machine.tick(&moment);
+        for group_id in records.iter().filter_map(group_of) {
+            self.parked.disturb(&group_id);
+        }
         self.stage(&records)?;
+        self.tell(&topics)?;
         self.submit();
         Ok(())
     }
@@ -295,6 +380,12 @@ impl Serving<'_> {
     }
 }
 
+impl From<ParkedHeartbeat> for Held {
+    fn from(parked: ParkedHeartbeat) -> Self {
+        Self::Command(parked.reply, Ok(Answer::Heartbeat(parked.answer)))
+    }
+}
+
 impl Held {
     /// Answers. Nobody listening any more is no error: the connection closed meanwhile.
     fn release(self) {
@@ -332,6 +423,21 @@ impl Letter {
 impl Workplace {
     fn topics(&self) -> Option<Rc<Topics>> {
         Some(self.shard.upgrade()?.topics())
+    }
+}
+
+/// The answer to a heartbeat of a member that goes on as before, if the decision is that.
+fn nothing_to_tell<'a>(
+    heartbeat: &Heartbeat,
+    decision: &'a Decision,
+) -> Option<&'a HeartbeatReply> {
+    match &decision.result {
+        Ok(Answer::Heartbeat(reply)) => {
+            let goes_on = heartbeat.epoch == HeartbeatEpoch::At(reply.member_epoch);
+            let is_told = reply.assignment.is_some() || !decision.records.is_empty();
+            (goes_on && !is_told).then_some(reply)
+        }
+        _ => None,
     }
 }
 

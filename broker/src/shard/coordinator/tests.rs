@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod waiting_heartbeats;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -137,7 +139,10 @@ async fn commit(router: &Router, number: usize, offset: i64) -> Result<(), Refus
         by: Claim::default(),
         commits: vec![commit],
     };
-    let answer = router.group(group(number), command).await.result?;
+    let answer = router
+        .group(group(number), command, Duration::ZERO)
+        .await
+        .result?;
     assert_eq!(answer, Answer::OffsetsCommitted);
     Ok(())
 }
@@ -148,7 +153,10 @@ async fn committed(router: &Router, number: usize) -> Result<i64, Refusal> {
         by: Claim::default(),
         topics: None,
     };
-    let answer = router.group(group(number), command).await.result?;
+    let answer = router
+        .group(group(number), command, Duration::ZERO)
+        .await
+        .result?;
     let Answer::Offsets(topics) = answer else {
         panic!("offsets were asked for, and it says {answer:?}");
     };

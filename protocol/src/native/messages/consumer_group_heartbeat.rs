@@ -33,6 +33,9 @@ pub struct ConsumerGroupHeartbeatRequest {
     pub assignor: Option<String>,
     /// The partitions that the member has.
     pub owned: Option<Vec<TopicPartitions>>,
+    /// How long the answer may wait until there is something to tell the member, in milliseconds. The coordinator answers
+    /// earlier when the member sends another heartbeat, and may answer at once.
+    pub wait_ms: u32,
 }
 
 impl ConsumerGroupHeartbeatRequest {
@@ -72,6 +75,7 @@ impl EncodeMessage for ConsumerGroupHeartbeatRequest {
                 topic_pattern,
                 assignor,
                 owned,
+                wait_ms: self.wait_ms,
             },
         );
         builder.finish_minimal(table);
@@ -92,6 +96,7 @@ impl Message for ConsumerGroupHeartbeatRequest {
             topic_pattern: table.topic_pattern().map(str::to_owned),
             assignor: table.assignor().map(str::to_owned),
             owned: read_topics(table.owned())?,
+            wait_ms: table.wait_ms(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! FindCoordinator, ListGroups, DescribeGroups and DeleteGroups.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_protocol::native::messages::{
     Coordinator, DeleteGroupsRequest, DeleteGroupsResponse, DeletedGroup, DescribeGroupsRequest,
@@ -130,7 +131,13 @@ pub(in crate::listener::native) async fn describe(
 
 async fn ask(server: &Server, group: &str, command: Command) -> Result<Answer, Refusal> {
     let answered = match group_id(group) {
-        Ok(group_id) => server.router.group(group_id, command).await.result,
+        Ok(group_id) => {
+            server
+                .router
+                .group(group_id, command, Duration::ZERO)
+                .await
+                .result
+        }
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = &answered {

@@ -27,10 +27,11 @@ pub(in crate::listener::native) async fn heartbeat(
     sender: Sender,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
+    let patience = Duration::from_millis(request.wait_ms.into());
     let (result, hint) = match understand(sender, request) {
         Ok((group_id, heartbeat)) => {
             let command = Command::Heartbeat(heartbeat);
-            let outcome = server.router.group(group_id, command).await;
+            let outcome = server.router.group(group_id, command, patience).await;
             (outcome.result, outcome.hint)
         }
         Err(refusal) => (Err(refusal), None),

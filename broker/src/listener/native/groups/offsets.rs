@@ -1,6 +1,7 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_protocol::native::messages::{
     OffsetCommitPartition, OffsetCommitRequest, OffsetCommitResponse, OffsetCommitTopicResponse,
@@ -74,7 +75,7 @@ pub(in crate::listener::native) async fn commit(
         };
     }
     let command = Command::CommitOffsets { by, commits };
-    let outcome = server.router.group(group, command).await;
+    let outcome = server.router.group(group, command, Duration::ZERO).await;
     let mut response = match outcome.result {
         Ok(_) => OffsetCommitResponse {
             error: ErrorCode::None,
@@ -151,7 +152,7 @@ pub(in crate::listener::native) async fn fetch(
         .as_deref()
         .map(|topics| named(&image, topics));
     let command = Command::FetchOffsets { by, topics: asked };
-    let outcome = server.router.group(group, command).await;
+    let outcome = server.router.group(group, command, Duration::ZERO).await;
     let mut response = match outcome.result {
         Ok(Answer::Offsets(found)) => OffsetFetchResponse {
             error: ErrorCode::None,
@@ -262,7 +263,7 @@ pub(in crate::listener::native) async fn delete_offsets(
         Ok(understood) => understood,
         Err(refusal) => return refused(refusal),
     };
-    let outcome = server.router.group(group, command).await;
+    let outcome = server.router.group(group, command, Duration::ZERO).await;
     let mut response = match outcome.result {
         Ok(Answer::OffsetsDeleted(deleted)) => OffsetDeleteResponse {
             error: ErrorCode::None,
