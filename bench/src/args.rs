@@ -48,13 +48,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) topic: Option<String>,
 
-    /// Partitions of the topics created
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000))]
-    pub(crate) partitions: i32,
+    /// Partitions of the topics created. Default: 1; 8 with --verify
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub(crate) partitions: Option<i32>,
 
-    /// Bytes of a record's value (32 B to 16 MiB)
-    #[arg(long, default_value = "1KiB", value_name = "SIZE")]
-    pub(crate) record_size: ByteSize,
+    /// Bytes of a record's value (32 B to 16 MiB). Default: 1 KiB; 128 B with --verify
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) record_size: Option<ByteSize>,
 
     /// Records of each produce figure, instead of a duration
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
@@ -96,7 +96,7 @@ pub(crate) struct Args {
 
     /// Records a second for the latency part, sent whether or not earlier ones
     /// returned and counted from the time each was due. Default: one record at
-    /// a time
+    /// a time. With --verify: of all producers together, 10,000 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) rate: Option<u64>,
 
@@ -108,6 +108,33 @@ pub(crate) struct Args {
     /// has, of those left
     #[arg(long, value_name = "CORES")]
     pub(crate) client_cores: Option<CoreChoice>,
+
+    /// Verify instead of measuring: produce, read along in two groups, and prove
+    /// that no acknowledged record is lost or doubled, that those of a key keep
+    /// their order, and that groups process each at least once, and exactly once
+    /// where they store offsets with their results
+    #[arg(long, conflicts_with_all = ["topic", "records", "consumers", "batch_size", "linger_ms", "acks", "compression"])]
+    pub(crate) verify: bool,
+
+    /// Members of each group at the start (1 to 100)
+    #[arg(long, requires = "verify", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) group: u16,
+
+    /// Keys of the records
+    #[arg(long, requires = "verify", default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) keys: u32,
+
+    /// Kill the broker (SIGKILL) and start it again, about every so many seconds
+    #[arg(long, requires = "verify", conflicts_with = "brokers", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) kill_every: Option<u64>,
+
+    /// Have a consumer join, leave, crash or stall, about every so many seconds
+    #[arg(long, requires = "verify", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) churn_every: Option<u64>,
+
+    /// What the moments of kills and churn come from. Default: drawn, and named in the report
+    #[arg(long, requires = "verify", value_name = "N")]
+    pub(crate) seed: Option<u64>,
 
     /// Form of the report
     #[arg(long, default_value = "text", value_name = "FORMAT")]
@@ -161,8 +188,8 @@ mod tests {
     fn no_argument_is_needed() {
         let args = parse(&[]).unwrap();
         assert_eq!(
-            (args.duration, args.record_size.0, args.partitions),
-            (30, 1024, 1)
+            (args.duration, args.record_size, args.partitions),
+            (30, None, None)
         );
         assert_eq!(args.acks, Acks::All);
         assert_eq!(args.durability, None);
@@ -186,7 +213,7 @@ mod tests {
 
     #[test]
     fn contradictions_and_values_out_of_range_are_refused() {
-        let refused: [&[&str]; 9] = [
+        let refused: [&[&str]; 13] = [
             &["--records", "10", "--duration", "10"],
             &["--records", "0"],
             &["--duration", "1"],
@@ -196,6 +223,10 @@ mod tests {
             &["--durability", "maybe"],
             &["--record-size", "big"],
             &["--cores", "0"],
+            &["--kill-every", "5"],
+            &["--group", "4"],
+            &["--kill-every", "5", "--verify", "--brokers", "a:1"],
+            &["--acks", "1", "--verify"],
         ];
         for arguments in refused {
             let error = parse(arguments).unwrap_err().to_string();

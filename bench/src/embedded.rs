@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use corelog_broker::broker::Broker;
 use corelog_broker::config::{BrokerConfig, Cores, ListenAddress};
 
 use crate::broker_metrics::Samples;
-use crate::plan::Plan;
 use crate::report::BrokerFigures;
 
 /// Batches from this size on go straight to the segment, smaller ones through
@@ -19,6 +19,30 @@ pub(crate) fn journal_bypass_bytes() -> usize {
     BrokerConfig::default().journal_bypass_bytes.as_usize()
 }
 
+/// A session time-out within which a run notices that a consumer has crashed.
+const SHORT_SESSION: Duration = Duration::from_secs(4);
+
+/// How a broker is started.
+pub(crate) struct Options {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) cores: Vec<usize>,
+    /// 0: a free one.
+    pub(crate) port: u16,
+    /// Consumers that fall silent are taken for dead soon.
+    pub(crate) short_sessions: bool,
+}
+
+impl Options {
+    pub(crate) fn new(data_dir: PathBuf, cores: Vec<usize>) -> Self {
+        Self {
+            data_dir,
+            cores,
+            port: 0,
+            short_sessions: false,
+        }
+    }
+}
+
 pub(crate) struct Embedded {
     broker: Broker,
     servers: String,
@@ -26,15 +50,19 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts a broker with default settings on the plan's cores and free ports.
-    pub(crate) fn start(plan: &Plan, data_dir: PathBuf) -> Result<Self> {
-        let config = BrokerConfig {
-            data_dir,
-            listen: ListenAddress::new("127.0.0.1", 0),
+    /// Starts a broker with default settings, apart from these.
+    pub(crate) fn start(options: Options) -> Result<Self> {
+        let mut config = BrokerConfig {
+            data_dir: options.data_dir,
+            listen: ListenAddress::new("127.0.0.1", options.port),
             http_listen: ListenAddress::new("127.0.0.1", 0),
-            cores: Cores::List(plan.cores.broker.clone()),
+            cores: Cores::List(options.cores),
             ..BrokerConfig::default()
         };
+        if options.short_sessions {
+            config.group_consumer_session_timeout = SHORT_SESSION;
+            config.group_consumer_heartbeat_interval = SHORT_SESSION / 4;
+        }
         let broker = Broker::start(config).context("cannot start the embedded broker")?;
         let addresses = broker.addresses();
         Ok(Self {

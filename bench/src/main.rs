@@ -14,6 +14,7 @@ mod quantity;
 mod report;
 mod scratch;
 mod suite;
+mod verify;
 mod workload;
 
 use std::fs;
@@ -25,13 +26,17 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use args::{Args, Format};
-use embedded::Embedded;
+use embedded::{Embedded, Options};
 use plan::Plan;
 use report::Report;
 use scratch::Scratch;
 use suite::Suite;
+use verify::{VerifyPlan, VerifyReport};
 
 fn main() -> ExitCode {
+    if let Some(code) = verify::serve_if_called() {
+        return code;
+    }
     let args = Args::parse();
     // The embedded broker and the clients log; only what needs attention is shown.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -42,16 +47,39 @@ fn main() -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
+    if args.verify {
+        return match run_verification(&args) {
+            Ok(report) if report.is_good() => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
+            Err(error) => failed(&error),
+        };
+    }
     match run(&args) {
         Ok(report) if report.interrupted => ExitCode::from(interrupt::EXIT_CODE),
         Ok(report) if report.verdict.is_good() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        Err(_) if interrupt::requested() => ExitCode::from(interrupt::EXIT_CODE),
-        Err(error) => {
-            eprintln!("corelog-bench: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if interrupt::requested() {
+        return ExitCode::from(interrupt::EXIT_CODE);
+    }
+    eprintln!("corelog-bench: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn run_verification(args: &Args) -> Result<VerifyReport> {
+    let plan = VerifyPlan::new(args, &cores::available())?;
+    interrupt::watch()?;
+    let report = verify::run(plan)?;
+    let text = match args.format {
+        Format::Text => report.to_text(),
+        Format::Json => report.to_json().context("cannot write JSON")? + "\n",
+    };
+    show(args, &text)?;
+    Ok(report)
 }
 
 fn run(args: &Args) -> Result<Report> {
@@ -61,7 +89,11 @@ fn run(args: &Args) -> Result<Report> {
         Some(brokers) => Suite::new(&plan, brokers.clone(), None).run()?,
         None => run_embedded(&plan)?,
     };
-    show(args, &report)?;
+    let text = match args.format {
+        Format::Text => report.to_text(),
+        Format::Json => report.to_json().context("cannot write JSON")? + "\n",
+    };
+    show(args, &text)?;
     Ok(report)
 }
 
@@ -69,7 +101,8 @@ fn run(args: &Args) -> Result<Report> {
 fn run_embedded(plan: &Plan) -> Result<Report> {
     let scratch = Scratch::create(&plan.data_dir)?;
     interrupt::remove_at_exit(scratch.path());
-    let broker = Embedded::start(plan, scratch.join("broker"))?;
+    let options = Options::new(scratch.join("broker"), plan.cores.broker.clone());
+    let broker = Embedded::start(options)?;
     let report = Suite::new(plan, broker.servers(), Some(&scratch)).run();
     let figures = broker.figures();
     // The broker ends before its folder does, whatever became of the run.
@@ -83,11 +116,7 @@ fn run_embedded(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-fn show(args: &Args, report: &Report) -> Result<()> {
-    let text = match args.format {
-        Format::Text => report.to_text(),
-        Format::Json => report.to_json().context("cannot write JSON")? + "\n",
-    };
+fn show(args: &Args, text: &str) -> Result<()> {
     match &args.output {
         Some(path) => fs::write(path, text)
             .with_context(|| format!("cannot write the report to {}", path.display())),

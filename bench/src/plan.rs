@@ -19,6 +19,7 @@ pub(crate) const SLICE_BYTES: u64 = 1_500_000_000;
 /// generator keeps as many frames.
 pub(crate) const IN_FLIGHT: usize = 5;
 
+const RECORD_SIZE: ByteSize = ByteSize(1 << 10);
 const SMALLEST_RECORD: ByteSize = ByteSize(32);
 const LARGEST_RECORD: ByteSize = ByteSize(16 << 20);
 const SMALLEST_BATCH: ByteSize = ByteSize(1 << 10);
@@ -87,9 +88,10 @@ pub(crate) struct Times {
 
 impl Plan {
     pub(crate) fn new(args: &Args, available_cores: &[usize]) -> Result<Self> {
+        let record_size = args.record_size.unwrap_or(RECORD_SIZE);
         within(
             "--record-size",
-            args.record_size,
+            record_size,
             SMALLEST_RECORD,
             LARGEST_RECORD,
         )?;
@@ -110,8 +112,8 @@ impl Plan {
         Ok(Self {
             brokers: args.brokers.clone(),
             topic: args.topic.clone(),
-            partitions: args.partitions,
-            record_size: args.record_size.0,
+            partitions: args.partitions.unwrap_or(1),
+            record_size: record_size.0,
             producers: args.producers.into(),
             consumers: args.consumers.into(),
             linger_ms: args.linger_ms,
@@ -120,7 +122,7 @@ impl Plan {
             rate: args.rate,
             cores,
             data_dir: args.data_dir.clone(),
-            parts: parts(args, total),
+            parts: parts(args, record_size, total),
             times: Times {
                 ceiling: total.mul_f64(0.015),
                 tail: total.mul_f64(0.05),
@@ -152,7 +154,7 @@ impl Plan {
 
 /// The parts in the order they run. Slices get half of the time: the other
 /// half goes to reading them back and to the bare loop's files.
-fn parts(args: &Args, total: Duration) -> Vec<Part> {
+fn parts(args: &Args, record_size: ByteSize, total: Duration) -> Vec<Part> {
     let levels = match args.durability {
         Some(level) => vec![level],
         None => vec![Durability::Written, Durability::Sync],
@@ -172,7 +174,7 @@ fn parts(args: &Args, total: Duration) -> Vec<Part> {
     }
     let count: u32 = parts.iter().map(|(_, _, slices)| 2 * slices).sum();
     let time = total.mul_f64(0.5) / count;
-    let limit = SLICE_BYTES / args.record_size.0 as u64;
+    let limit = SLICE_BYTES / record_size.0 as u64;
     parts
         .into_iter()
         .map(|(durability, batch_size, slices)| {

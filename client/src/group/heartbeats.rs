@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use corelog_protocol::native::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 use super::membership::Step;
 use super::shared::Shared;
@@ -20,9 +20,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let step = shared.membership().next(Instant::now());
         match step {
             Step::Send(request) => {
+                trace!(?request, "heartbeat");
                 let Some(answer) = answer(&shared, &request).await else {
+                    trace!(
+                        member = request.member_id,
+                        "heartbeat given up: there is news"
+                    );
                     continue;
                 };
+                trace!(member = request.member_id, ?answer, "heartbeat answered");
                 let now = Instant::now();
                 let mut membership = shared.membership();
                 let goes_on = match answer {
