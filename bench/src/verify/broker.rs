@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use tokio::net::TcpSocket;
 
 use crate::embedded::{Embedded, Options};
 
@@ -17,6 +19,9 @@ const CALL: &str = "--serve-broker";
 const STOPPING: Duration = Duration::from_secs(30);
 
 pub(super) struct BrokerProcess {
+    /// Bound and never listening: while the broker is dead, no connection of anybody's may begin at its
+    /// port, which would then be in use.
+    _port: TcpSocket,
     folder: PathBuf,
     cores: Vec<usize>,
     child: Child,
@@ -24,10 +29,16 @@ pub(super) struct BrokerProcess {
 }
 
 impl BrokerProcess {
-    /// Starts a broker on a free port.
+    /// Starts a broker on a free port, which stays its own.
     pub(super) fn start(folder: PathBuf, cores: Vec<usize>) -> Result<Self> {
-        let (child, servers) = call(&folder, &cores, 0)?;
+        let port = TcpSocket::new_v4().context("cannot make a socket")?;
+        port.set_reuseaddr(true).context("SO_REUSEADDR")?;
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        port.bind(any).context("cannot reserve a port")?;
+        let number = port.local_addr().context("cannot tell the port")?.port();
+        let (child, servers) = call(&folder, &cores, number)?;
         Ok(Self {
+            _port: port,
             folder,
             cores,
             child,

@@ -28,6 +28,7 @@ mod store;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -194,7 +195,18 @@ async fn verify(
         let run = Arc::clone(&run);
         std::thread::spawn(move || kill(&run, broker))
     });
-    let producing_time = wait_out(&run).await;
+    let producing_time = wait_out(&run, killing.as_ref()).await;
+    let broker = match killing {
+        Some(killing) => {
+            let killed = tokio::task::spawn_blocking(move || killing.join());
+            let killed = killed.await.context("the killer's thread")?;
+            let Ok(killed) = killed else {
+                bail!("the killer's thread panicked");
+            };
+            Some(killed?)
+        }
+        None => None,
+    };
 
     progress.step("catching up and reading the log", run.plan.duration / 10);
     let mut report = VerifyReport::new(&run.plan);
@@ -209,19 +221,6 @@ async fn verify(
         run.faults().add(produced.faults);
     }
     let groups = churning.await.context("the churn panicked")?;
-    let broker = match killing {
-        Some(killing) => {
-            let killed = tokio::task::spawn_blocking(move || killing.join());
-            let killed = killed.await.context("the killer's thread")?;
-            let Ok(killed) = killed else {
-                bail!("the killer's thread panicked");
-            };
-            let (broker, recoveries) = killed?;
-            report.note_recoveries(recoveries);
-            Some(broker)
-        }
-        None => None,
-    };
     ensure!(!interrupt::requested(), "interrupted: nothing was judged");
 
     let ends = ends(&run).await?;
@@ -247,16 +246,25 @@ async fn verify(
     }
     report.faults = faults;
     match broker {
-        Some(broker) => broker.stop()?,
+        Some((broker, recoveries)) => {
+            report.note_recoveries(recoveries);
+            broker.stop()?;
+        }
         None => delete_topic(&run).await?,
     }
     Ok(report)
 }
 
-/// Waits until the load has lasted long enough, ends it, and tells how long it lasted.
-async fn wait_out(run: &Run) -> Duration {
+type Killing = JoinHandle<Result<(BrokerProcess, Vec<Duration>)>>;
+
+/// Waits until the load has lasted long enough, or the broker is gone for good; ends it, and tells how long
+/// it lasted.
+async fn wait_out(run: &Run, killing: Option<&Killing>) -> Duration {
     let began = Instant::now();
-    while began.elapsed() < run.plan.duration && !interrupt::requested() {
+    // The thread that kills ends with the load, or with an error.
+    let is_broken =
+        || run.plan.kill_every.is_some() && killing.is_some_and(JoinHandle::is_finished);
+    while began.elapsed() < run.plan.duration && !interrupt::requested() && !is_broken() {
         tokio::time::sleep(LOOK).await;
     }
     run.over.store(true, Ordering::Relaxed);

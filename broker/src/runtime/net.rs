@@ -22,6 +22,8 @@ use super::sim::{SimulatedListener, SimulatedSocket, SimulatedStream};
 
 /// Connections that the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 1024;
+/// How long a start waits for an address in use.
+const ADDRESS_IN_USE: Duration = Duration::from_secs(2);
 
 /// A socket that listens, on no executor yet. Bind before the shards start, so that a port in use is an
 /// error of the start. Clones share one queue of connections, and each is taken by one of them.
@@ -30,7 +32,24 @@ pub struct ListeningSocket(TcpListener);
 
 impl ListeningSocket {
     /// Binds and listens; port 0 picks a free one. A port that another process listens on is refused.
+    /// Waits a moment for an address in use: the kernel ends the rings of a process that was killed, and with
+    /// them its sockets, some time after the process.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let give_up = std::time::Instant::now() + ADDRESS_IN_USE;
+        loop {
+            match Self::try_bind(address) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && std::time::Instant::now() < give_up =>
+                {
+                    std::thread::sleep(ADDRESS_IN_USE / 100);
+                }
+                bound => return bound,
+            }
+        }
+    }
+
+    fn try_bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,

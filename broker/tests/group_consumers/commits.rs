@@ -1,6 +1,5 @@
 //! The strategies of committing, and what a successor reads.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use corelog_client::{
@@ -9,35 +8,7 @@ use corelog_client::{
 };
 use futures_util::{StreamExt, pin_mut};
 
-use super::rig::{Reader, Rig, partition, until};
-
-async fn committed(reader: &Reader, index: i32) -> Option<i64> {
-    let name = partition("orders", index);
-    let found: HashMap<TopicPartition, Option<CommittedOffset>> = reader
-        .consumer
-        .committed(std::slice::from_ref(&name))
-        .await
-        .unwrap();
-    found[&name].as_ref().map(|it| it.offset.get())
-}
-
-#[tokio::test]
-async fn what_was_polled_is_committed_by_itself() {
-    let rig = Rig::start();
-    let topic = rig.create("orders", 1);
-    rig.fill(topic, 0..1, 10);
-    let mut reader = rig.member("billing", "orders").await;
-    reader.until(|it| it.read.len() == 10).await;
-    while committed(&reader, 0).await != Some(10) {
-        reader.turn().await;
-    }
-    // A member that dies now loses nothing, and its successor repeats nothing.
-    drop(reader);
-    rig.fill(topic, 0..1, 1);
-    let mut successor = rig.member("billing", "orders").await;
-    successor.until(|it| !it.read.is_empty()).await;
-    assert_eq!(successor.offsets("orders-0"), [10]);
-}
+use super::rig::{Reader, Rig, committed, partition, until};
 
 #[tokio::test]
 async fn what_is_handed_out_is_not_committed_before_the_next_poll() {
@@ -64,39 +35,6 @@ async fn what_is_handed_out_is_not_committed_before_the_next_poll() {
             "{committed:?} is committed while {expected} is processed"
         );
     }
-}
-
-#[tokio::test]
-async fn by_hand_nothing_is_committed_until_it_is_said() {
-    let rig = Rig::start();
-    let topic = rig.create("orders", 2);
-    rig.fill(topic, 0..2, 5);
-    let config = rig.config("billing").set("enable.auto.commit", false);
-    let mut reader = Reader::subscribed(&config, "orders").await;
-    reader.until(|it| it.read.len() == 10).await;
-    assert_eq!(committed(&reader, 0).await, None);
-    reader.consumer.commit().await.unwrap();
-    assert_eq!(committed(&reader, 0).await, Some(5));
-    assert_eq!(committed(&reader, 1).await, Some(5));
-    // One partition, with a note.
-    let noted = CommittedOffset {
-        metadata: "half of them".to_owned(),
-        ..CommittedOffset::from(Offset::new(2))
-    };
-    let name = partition("orders", 1);
-    let offsets = [(name.clone(), noted.clone())];
-    reader.consumer.commit_offsets(&offsets).await.unwrap();
-    let found = reader.consumer.committed(std::slice::from_ref(&name)).await;
-    assert_eq!(found.unwrap()[&name], Some(noted));
-    assert_eq!(committed(&reader, 0).await, Some(5));
-    // Closing commits nothing more.
-    rig.fill(topic, 0..2, 1);
-    reader.until(|it| it.read.len() == 12).await;
-    reader.consumer.close().await.unwrap();
-    let mut successor = Reader::subscribed(&config, "orders").await;
-    successor.until(|it| it.read.len() == 5).await;
-    assert_eq!(successor.offsets("orders-0"), [5]);
-    assert_eq!(successor.offsets("orders-1"), [2, 3, 4, 5]);
 }
 
 #[tokio::test]

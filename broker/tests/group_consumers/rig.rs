@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use corelog_client::{
-    ClientConfig, GroupConsumer, GroupError, Listening, PartitionIndex, Rebalance,
+    Admin, ClientConfig, GroupConsumer, GroupError, Listening, PartitionIndex, Rebalance,
     RebalanceListener, TopicPartition,
 };
+use corelog_protocol::native::{DescribeGroupsRequest, DescribeGroupsResponse, GroupDescription};
 use corelog_protocol::{ErrorCode, TopicId};
 use tempfile::TempDir;
 
@@ -93,6 +94,19 @@ impl Rig {
             .set("retry.backoff.max.ms", 20)
             .set("reconnect.backoff.ms", 5)
             .set("reconnect.backoff.max.ms", 20)
+    }
+
+    pub(super) async fn admin(&self) -> Admin {
+        let config = ClientConfig::new().set("bootstrap.servers", self.address);
+        Admin::new(&config).await.unwrap()
+    }
+
+    /// The group as an administrator sees it.
+    pub(super) fn describe(&self, group: &str) -> GroupDescription {
+        let described: DescribeGroupsResponse = self.connect().ask(&DescribeGroupsRequest {
+            groups: vec![group.to_owned()],
+        });
+        described.groups.into_iter().next().unwrap()
     }
 
     /// A member that has subscribed to the topic.
@@ -186,7 +200,7 @@ pub(super) async fn until(readers: &mut [Reader], wanted: impl Fn(&[Reader]) -> 
     }
 }
 
-/// How many partitions each member has, fewest first; none while one is another's as well, or nobody's.
+/// How many partitions of one topic each member has, fewest first; none while one is another's as well, or nobody's.
 pub(super) fn shares(readers: &[Reader], partitions: usize) -> Option<Vec<usize>> {
     let all: Vec<String> = readers.iter().flat_map(Reader::assigned).collect();
     let distinct: BTreeSet<&String> = all.iter().collect();
@@ -196,6 +210,14 @@ pub(super) fn shares(readers: &[Reader], partitions: usize) -> Option<Vec<usize>
     let mut shares: Vec<usize> = readers.iter().map(|it| it.assigned().len()).collect();
     shares.sort_unstable();
     Some(shares)
+}
+
+/// The offset of a partition of `orders` that the reader's group has committed.
+pub(super) async fn committed(reader: &Reader, index: i32) -> Option<i64> {
+    let name = partition("orders", index);
+    let found = reader.consumer.committed(std::slice::from_ref(&name)).await;
+    let found = found.unwrap();
+    found[&name].as_ref().map(|it| it.offset.get())
 }
 
 /// A listener that writes everything down.

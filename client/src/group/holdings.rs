@@ -68,8 +68,9 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    /// Takes what the coordinator wants the member to have.
-    pub(super) fn set_target(&mut self, assignment: &[TopicPartitions]) {
+    /// Takes what the coordinator wants the member to have. True if it takes back what it gave and the member has not taken
+    /// yet: nothing that is owned tells it so.
+    pub(super) fn set_target(&mut self, assignment: &[TopicPartitions]) -> bool {
         self.target = assignment
             .iter()
             .flat_map(|topic| {
@@ -80,12 +81,15 @@ impl Holdings {
             })
             .collect();
         let target = &self.target;
+        let before = self.incoming.len();
         self.incoming.retain(|id, _| target.contains(id));
+        let takes_back = self.incoming.len() < before;
         for id in self.target.clone() {
             if !self.owned.contains_key(&id) && !self.incoming.contains_key(&id) {
                 self.await_start(id);
             }
         }
+        takes_back
     }
 
     fn await_start(&mut self, id: IdPartition) {

@@ -91,6 +91,8 @@ pub(super) struct Membership {
     sent: Option<Sent>,
     /// What the coordinator knows; none: say everything.
     said: Option<Said>,
+    /// The coordinator waits to hear what is owned, though that has not changed.
+    owes_owned: bool,
     interval: Duration,
     /// When the next heartbeat is due, unless there is news.
     due: Instant,
@@ -111,6 +113,7 @@ impl Membership {
             holdings: Holdings::default(),
             sent: None,
             said: None,
+            owes_owned: false,
             interval: Duration::from_secs(5),
             due: now,
             not_before: now,
@@ -258,7 +261,8 @@ impl Membership {
     fn has_news(&self) -> bool {
         match (&self.phase, &self.said) {
             (Phase::Member { .. }, Some(said)) => {
-                said.subscription != self.subscription
+                self.owes_owned
+                    || said.subscription != self.subscription
                     || !self.holdings.is_owned_exactly(&said.owned)
             }
             _ => false,
@@ -277,7 +281,8 @@ impl Membership {
             instance_id: self.identity.instance_id.clone(),
             ..ConsumerGroupHeartbeatRequest::default()
         };
-        let waits = self.said.as_ref() == Some(&now_said);
+        let owes_owned = std::mem::take(&mut self.owes_owned);
+        let waits = self.said.as_ref() == Some(&now_said) && !owes_owned;
         if waits {
             let wait = self.interval.min(self.identity.longest_wait).as_millis();
             request.wait_ms = u32::try_from(wait).unwrap_or(u32::MAX);
@@ -297,7 +302,7 @@ impl Membership {
                 request.topic_names = Some(topics);
                 request.topic_pattern = Some(self.subscription.pattern.clone());
             }
-            if said.is_none_or(|said| said.owned != now_said.owned) {
+            if owes_owned || said.is_none_or(|said| said.owned != now_said.owned) {
                 request.owned = Some(by_topic(&now_said.owned));
             }
         }
@@ -386,7 +391,7 @@ impl Membership {
         };
         self.not_before = now;
         if let Some(assignment) = &response.assignment {
-            self.holdings.set_target(assignment);
+            self.owes_owned |= self.holdings.set_target(assignment);
         }
     }
 

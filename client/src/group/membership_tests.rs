@@ -308,6 +308,21 @@ fn a_partition_is_owned_until_poll_has_given_it_up_and_then_said_to_be_free_at_o
     assert_eq!(rig.send().owned, Some(assignment(&[0])));
 }
 
+/// The coordinator waits to hear that it is free. What is owned does not change by that.
+#[test]
+fn what_is_taken_back_before_it_was_taken_is_said_to_be_free_at_once() {
+    let mut rig = Rig::with(&[0]);
+    rig.send();
+    rig.accept(2, Some(&[0, 1]));
+    let waiting = rig.send();
+    assert_eq!((waiting.owned, waiting.wait_ms), (None, 3_000));
+    rig.accept(2, Some(&[0]));
+    let free = rig.send();
+    assert_eq!((free.owned, free.wait_ms), (Some(assignment(&[0])), 0));
+    rig.accept(3, None);
+    assert_eq!(rig.send().wait_ms, 3_000);
+}
+
 #[test]
 fn what_is_given_again_while_it_is_being_given_up_is_taken_anew() {
     let mut rig = Rig::with(&[0]);
