@@ -334,6 +334,7 @@ fn alter_topic_configs(
                 return Err(named_twice(&alter.name));
             }
             let topic = find(image, &TopicSelector::Name(alter.name.clone()))?;
+            check_internal(topic, alter)?;
             let configs = altered_configs(image.topic_defaults(), topic, alter)?;
             if !validate_only && configs != topic.configs {
                 records.push(MetadataRecord::TopicConfigChanged {
@@ -347,6 +348,23 @@ fn alter_topic_configs(
     Decision {
         records,
         outcome: Outcome::AlterTopicConfigs(outcomes),
+    }
+}
+
+/// What the cluster itself keeps in a topic goes by keys, and must fit.
+fn check_internal(topic: &TopicImage, alter: &AlterTopic) -> Result<(), TopicError> {
+    const FIXED: [&str; 2] = ["cleanup.policy", "max.message.bytes"];
+    let mut names = alter.changes.iter().map(|change| change.name.as_str());
+    match names.find(|name| FIXED.contains(name)) {
+        Some(name) if topic.internal => Err(TopicError::named(
+            &topic.name,
+            ErrorCode::InvalidTopicException,
+            format!(
+                "{name} of topic `{}` stays as it is: the topic is the cluster's own",
+                topic.name
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

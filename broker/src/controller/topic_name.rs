@@ -1,7 +1,6 @@
 //! Kafka's rules for the names of topics (`org.apache.kafka.common.internals.Topic`).
 
-/// A partition's folder is named after its topic, and file names end at 255 bytes.
-const MAX_NAME_BYTES: usize = 249;
+use crate::metadata::TOPIC_NAME_BYTES_MAX;
 
 /// What is wrong with the name, in words.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
@@ -11,9 +10,9 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     if name == "." || name == ".." {
         return Err(format!("a topic cannot be named `{name}`"));
     }
-    if name.len() > MAX_NAME_BYTES {
+    if name.len() > TOPIC_NAME_BYTES_MAX {
         return Err(format!(
-            "a topic's name has at most {MAX_NAME_BYTES} characters, this one has {}",
+            "a topic's name has at most {TOPIC_NAME_BYTES_MAX} characters, this one has {}",
             name.len()
         ));
     }

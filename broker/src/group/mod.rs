@@ -15,8 +15,9 @@ pub mod coordinator;
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest id of a group or member, in bytes: Kafka's formats count a string in 16 bits.
-pub const ID_BYTES_MAX: usize = i16::MAX as usize;
+/// The longest id of a group or member, in bytes. Kafka allows 32,767; with so many, what is decided about the
+/// thousand members of one group would not fit a batch.
+pub const ID_BYTES_MAX: usize = 1024;
 
 /// An id that no record could hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ macro_rules! id {
             /// If the id is longer than [`ID_BYTES_MAX`].
             pub fn new(id: impl Into<Arc<str>>) -> Self {
                 let id = id.into();
-                assert!(id.len() <= ID_BYTES_MAX, "an id fits Kafka's strings");
+                assert!(id.len() <= ID_BYTES_MAX, "an id is short");
                 Self(id)
             }
 

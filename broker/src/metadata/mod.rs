@@ -18,6 +18,10 @@ pub use image::{ApplyError, MetadataImage, PartitionImage, TopicImage};
 pub use placement::shard_of;
 pub use record::{BrokerRegistration, MetadataRecord};
 
+/// The longest name of a topic, in bytes: a partition's folder is named after its topic, and file names end
+/// at 255 bytes.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
 /// The topic where groups keep their offsets and members. Only coordinators write to it.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 

@@ -19,7 +19,7 @@ use crate::group::GroupId;
 use crate::group::consumer::Topics;
 use crate::group::coordinator::{Answer, Command, CoordinatorConfig, ListedGroup};
 use crate::log::TopicPartition;
-use crate::metadata::{MetadataImage, OFFSETS_TOPIC, TopicImage, shard_of};
+use crate::metadata::{OFFSETS_TOPIC, TopicImage, shard_of};
 use crate::partition::Refusal;
 
 /// How the topic of offsets is made, where nobody made it.
@@ -130,24 +130,6 @@ impl ShardState {
                 let config = self.groups.config.clone();
                 Rc::new(GroupCoordinator::start(self, id, opened, config))
             });
-        }
-    }
-
-    /// Has the offsets dropped that groups committed for topics of `old` that are not in `new`.
-    pub(super) async fn forget_offsets(&self, old: &MetadataImage, new: &MetadataImage) {
-        let gone: Vec<String> = old
-            .topics()
-            .filter(|topic| new.topic_by_id(topic.id).is_none())
-            .map(|topic| topic.name.to_string())
-            .collect();
-        if gone.is_empty() {
-            return;
-        }
-        for coordinator in self.groups.all() {
-            if let Err(refusal) = coordinator.forget_topics(gone.clone()).await {
-                let reason = &refusal.message;
-                tracing::warn!("offsets of deleted topics stay until they expire: {reason}");
-            }
         }
     }
 

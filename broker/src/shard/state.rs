@@ -222,8 +222,7 @@ impl ShardState {
             })
             .await;
         self.metrics.partitions.set(self.partitions.len() as u64);
-        let old = self.image.replace(Arc::clone(&new));
-        self.forget_offsets(&old, &new).await;
+        self.image.replace(Arc::clone(&new));
         self.start_coordinators();
     }
 

@@ -18,7 +18,7 @@ const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// How much of a client's or an instance's name goes into its member's id, in bytes. The name is
 /// there for people; a longer one would make an id that no record can hold.
-const ID_NAME_BYTES_MAX: usize = 1_024;
+const ID_NAME_BYTES_MAX: usize = 256;
 
 impl ClassicGroup {
     /// Decides about a JoinGroup. `new_uuid` draws what makes a member's id its own; it must not

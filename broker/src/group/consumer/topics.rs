@@ -45,6 +45,12 @@ impl Topics {
         self.by_name.get(name)
     }
 
+    /// True if a topic of `before` is no more, or another one has its name.
+    pub fn lack_some_of(&self, before: &Self) -> bool {
+        let mut before = before.by_name.iter();
+        before.any(|(name, topic)| self.get(name).is_none_or(|found| found.id != topic.id))
+    }
+
     /// All topics in order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Topic)> {
         self.by_name.iter()

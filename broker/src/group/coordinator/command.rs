@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex};
+use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 use super::CoordinatorError;
 use super::offsets::Committed;
@@ -33,8 +33,9 @@ pub enum Command {
         /// `None`: every offset of the group.
         topics: Option<Vec<(String, Vec<PartitionIndex>)>>,
     },
+    /// By topic; each is named once.
     DeleteOffsets {
-        partitions: Vec<(String, PartitionIndex)>,
+        topics: Vec<(String, Vec<PartitionIndex>)>,
     },
     Describe,
     /// Deletes a group without members, and its offsets.
@@ -54,6 +55,8 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
     pub topic: String,
+    /// Which topic of that name: a member may still read one that was deleted.
+    pub topic_id: TopicId,
     pub partition: PartitionIndex,
     /// Of the next record to process.
     pub offset: Offset,
@@ -69,8 +72,8 @@ pub enum Answer {
     Heartbeat(HeartbeatReply),
     OffsetsCommitted,
     Offsets(Vec<CommittedTopic>),
-    /// In the command's order.
-    OffsetsDeleted(Vec<DeletedOffset>),
+    /// By topic, in the command's order.
+    OffsetsDeleted(Vec<Result<(), CoordinatorError>>),
     Described(Description),
     Deleted,
 }
@@ -80,13 +83,6 @@ pub enum Answer {
 pub struct CommittedTopic {
     pub topic: String,
     pub partitions: Vec<(PartitionIndex, Option<Committed>)>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeletedOffset {
-    pub topic: String,
-    pub partition: PartitionIndex,
-    pub result: Result<(), CoordinatorError>,
 }
 
 /// A group as administrators see it.

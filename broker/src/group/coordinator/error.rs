@@ -23,6 +23,8 @@ pub enum CoordinatorError {
          before its offsets are deleted"
     )]
     Subscribed { topic: String },
+    #[error("topic `{topic}` has just been deleted, or made: try again")]
+    TopicChanged { topic: String },
     #[error(
         "this coordinator has its {max} groups: delete some, or raise group.coordinator.groups.max"
     )]
@@ -36,6 +38,8 @@ impl CoordinatorError {
             Self::Classic(error) => error.code(),
             Self::NotFound(_) | Self::IsClassic(_) => ErrorCode::GroupIdNotFound,
             Self::Subscribed { .. } => ErrorCode::GroupSubscribedToTopic,
+            // The next try finds the topic gone, or there.
+            Self::TopicChanged { .. } => ErrorCode::CoordinatorLoadInProgress,
             Self::TooManyGroups { .. } => ErrorCode::PolicyViolation,
         }
     }

@@ -12,14 +12,16 @@ use crate::group::GroupId;
 use crate::group::classic::{GroupState, OffsetExpiry};
 
 impl Group {
-    /// Drops the offsets that expired, and the group if nothing else is left of it.
+    /// Drops the offsets that expired, `most` of them, and the group if nothing else is left of it. False if
+    /// there are more.
     pub(super) fn expire(
         &mut self,
         group_id: &GroupId,
         moment: &Moment<'_>,
         config: &CoordinatorConfig,
+        most: usize,
         records: &mut Vec<GroupRecord>,
-    ) {
+    ) -> bool {
         let rule = match &self.members {
             Members::None => OffsetExpiry::SinceCommit {
                 subscribed: BTreeSet::new(),
@@ -32,7 +34,7 @@ impl Group {
         let retention = i64::try_from(config.offsets_retention.as_millis()).unwrap_or(i64::MAX);
         let now = moment.unix_millis;
         let is_older = |since: i64| now.saturating_sub(since) >= retention;
-        self.offsets.delete_where(
+        let is_complete = self.offsets.delete_where(
             group_id,
             |topic, committed| {
                 let committed_at = committed.committed_at.get();
@@ -50,12 +52,14 @@ impl Group {
                     }
                 }
             },
+            most,
             records,
         );
         if self.offsets.is_empty() && self.has_no_members() {
             // Nothing refuses it: there are no members.
             let _ = self.delete(group_id, records);
         }
+        is_complete
     }
 
     fn has_no_members(&self) -> bool {
@@ -64,16 +68,5 @@ impl Group {
             Members::Consumer(group) => group.is_empty(),
             Members::Classic(group) => group.state() == GroupState::Empty,
         }
-    }
-
-    /// Drops the offsets of topics that were deleted.
-    pub(super) fn forget_topics(
-        &mut self,
-        group_id: &GroupId,
-        is_gone: &impl Fn(&str) -> bool,
-        records: &mut Vec<GroupRecord>,
-    ) {
-        self.offsets
-            .delete_where(group_id, |topic, _| is_gone(topic), records);
     }
 }

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use corelog_protocol::PartitionIndex;
 use corelog_protocol::kafka::{ConsumerSubscription, GroupRecord};
 
-use super::command::{
-    Answer, Claim, Command, DeletedOffset, Description, GroupKind, GroupState, Moment,
-};
-use super::offsets::Offsets;
+use super::command::{Answer, Claim, Command, Commit, Description, GroupKind, GroupState, Moment};
+use super::offsets::{Committed, Offsets};
 use super::records::{self, Loaded};
 use super::{CoordinatorConfig, CoordinatorError};
 use crate::group::classic::{self, ClassicGroup, CommitClaim};
-use crate::group::consumer::{ConsumerGroup, GroupError, Heartbeat, HeartbeatEpoch};
+use crate::group::consumer::{ConsumerGroup, GroupError, Heartbeat, HeartbeatEpoch, Topics};
 use crate::group::{GroupId, MemberId};
 use crate::runtime::Instant;
 
@@ -165,7 +163,8 @@ impl Group {
                 self.heartbeat(group_id, &heartbeat, moment, config, records)
             }
             Command::CommitOffsets { by, commits } => {
-                self.check_commit(&by, moment.now)?;
+                self.check_commit(group_id, &by, moment.now)?;
+                check_topics(&commits, moment.topics)?;
                 for commit in commits {
                     let offsets = &mut self.offsets;
                     offsets.commit(group_id, commit, moment.unix_millis, records);
@@ -174,10 +173,10 @@ impl Group {
             }
             Command::FetchOffsets { by, topics } => {
                 self.check_fetch(&by)?;
-                Ok(Answer::Offsets(self.offsets.fetch(topics)))
+                Ok(Answer::Offsets(self.offsets.fetch(topics, moment.topics)))
             }
-            Command::DeleteOffsets { partitions } => Ok(Answer::OffsetsDeleted(
-                self.delete_offsets(group_id, partitions, records),
+            Command::DeleteOffsets { topics } => Ok(Answer::OffsetsDeleted(
+                self.delete_offsets(group_id, topics, records),
             )),
             Command::Describe => Ok(Answer::Described(self.describe())),
             Command::Delete => {
@@ -191,11 +190,12 @@ impl Group {
     pub(super) fn answer_unknown(
         group_id: &GroupId,
         command: Command,
+        topics: &Topics,
     ) -> Result<Answer, CoordinatorError> {
         match command {
             // Whoever looks at what was committed finds nothing.
-            Command::FetchOffsets { by, topics } if by.epoch.is_none() => {
-                Ok(Answer::Offsets(Offsets::default().fetch(topics)))
+            Command::FetchOffsets { by, topics: asked } if by.epoch.is_none() => {
+                Ok(Answer::Offsets(Offsets::default().fetch(asked, topics)))
             }
             Command::Heartbeat(Heartbeat { member_id, .. })
             | Command::CommitOffsets {
@@ -233,33 +233,41 @@ impl Group {
             if group.state() != classic::GroupState::Empty {
                 return Err(CoordinatorError::IsClassic(group_id.clone()));
             }
+        }
+        if let Members::Consumer(group) = &mut self.members {
+            let outcome = group.heartbeat(heartbeat, moment.now, moment.unix_millis, moment.topics);
+            if group.is_gone() {
+                self.members = Members::None;
+            }
+            let outcome = outcome?;
+            records.extend(outcome.records.iter().map(records::of_consumer));
+            return Ok(Answer::Heartbeat(outcome.reply));
+        }
+        // The first member makes it a consumer group, unless it is refused.
+        let mut first = ConsumerGroup::new(group_id.clone(), Arc::clone(&config.consumer));
+        let outcome = first.heartbeat(heartbeat, moment.now, moment.unix_millis, moment.topics)?;
+        if let Members::Classic(group) = &mut self.members {
             // The last member of the classic protocol has gone.
             let ended = group.remove()?;
             records.extend(ended.records.iter().map(records::of_classic));
-            self.members = Members::None;
         }
-        if matches!(self.members, Members::None) {
-            let group = ConsumerGroup::new(group_id.clone(), Arc::clone(&config.consumer));
-            self.members = Members::Consumer(Box::new(group));
-        }
-        let Members::Consumer(group) = &mut self.members else {
-            unreachable!("the group became a consumer group");
-        };
-        let outcome = group.heartbeat(heartbeat, moment.now, moment.unix_millis, moment.topics);
-        if group.is_gone() {
-            self.members = Members::None;
-        }
-        let outcome = outcome?;
+        self.members = Members::Consumer(Box::new(first));
         records.extend(outcome.records.iter().map(records::of_consumer));
         Ok(Answer::Heartbeat(outcome.reply))
     }
 
-    fn check_commit(&mut self, by: &Claim, now: Instant) -> Result<(), CoordinatorError> {
+    fn check_commit(
+        &mut self,
+        group_id: &GroupId,
+        by: &Claim,
+        now: Instant,
+    ) -> Result<(), CoordinatorError> {
         match &mut self.members {
-            Members::None => match by.epoch {
-                None => Ok(()),
-                Some(_) => Err(GroupError::InvalidRequest {
-                    what: "a commit names a member, and the group has none".to_owned(),
+            Members::None => match (&by.epoch, &by.member_id) {
+                (None, _) => Ok(()),
+                (Some(_), Some(member_id)) => Err(unknown_member(group_id, member_id)),
+                (Some(_), None) => Err(GroupError::InvalidRequest {
+                    what: "a commit names an epoch and no member".to_owned(),
                 }
                 .into()),
             },
@@ -293,23 +301,17 @@ impl Group {
     fn delete_offsets(
         &mut self,
         group_id: &GroupId,
-        partitions: Vec<(String, PartitionIndex)>,
+        topics: Vec<(String, Vec<PartitionIndex>)>,
         records: &mut Vec<GroupRecord>,
-    ) -> Vec<DeletedOffset> {
-        let deleted = partitions.into_iter().map(|(topic, partition)| {
-            let result = if self.reads(&topic) {
-                Err(CoordinatorError::Subscribed {
-                    topic: topic.clone(),
-                })
-            } else {
-                self.offsets.delete(group_id, &topic, partition, records);
-                Ok(())
-            };
-            DeletedOffset {
-                topic,
-                partition,
-                result,
+    ) -> Vec<Result<(), CoordinatorError>> {
+        let deleted = topics.into_iter().map(|(topic, partitions)| {
+            if self.reads(&topic) {
+                return Err(CoordinatorError::Subscribed { topic });
             }
+            for partition in partitions {
+                self.offsets.delete(group_id, &topic, partition, records);
+            }
+            Ok(())
         });
         deleted.collect()
     }
@@ -369,8 +371,25 @@ impl Group {
             }
         }
         self.members = Members::None;
-        self.offsets.delete_where(group_id, |_, _| true, records);
+        let every = |_: &str, _: &Committed| true;
+        self.offsets
+            .delete_where(group_id, every, usize::MAX, records);
         Ok(())
+    }
+}
+
+/// Refuses offsets of topics that are not there, or not any more: whoever sent them had looked at other
+/// metadata.
+fn check_topics(commits: &[Commit], topics: &Topics) -> Result<(), CoordinatorError> {
+    let is_there = |commit: &Commit| {
+        let topic = topics.get(&commit.topic);
+        topic.is_some_and(|topic| topic.id == commit.topic_id)
+    };
+    match commits.iter().find(|commit| !is_there(commit)) {
+        Some(commit) => Err(CoordinatorError::TopicChanged {
+            topic: commit.topic.clone(),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -28,8 +28,8 @@ mod records;
 mod tests;
 
 pub use command::{
-    Answer, Claim, Command, Commit, CommittedTopic, DeletedOffset, Description, GroupKind,
-    GroupState, ListedGroup, Moment,
+    Answer, Claim, Command, Commit, CommittedTopic, Description, GroupKind, GroupState,
+    ListedGroup, Moment,
 };
 pub use config::CoordinatorConfig;
 pub use error::CoordinatorError;
@@ -37,6 +37,7 @@ pub use offsets::Committed;
 pub(crate) use records::group_of;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use corelog_protocol::kafka::GroupRecord;
 
@@ -61,7 +62,23 @@ pub struct Coordinator {
     alarms: BTreeSet<(Instant, GroupId)>,
     /// When offsets are next looked through for those that expired.
     next_expiry: Option<Instant>,
+    /// Since when there may be offsets of topics that are no more.
+    gone_since: Option<Instant>,
+    pass: Option<Pass>,
 }
+
+/// A look through all offsets, group by group.
+#[derive(Debug)]
+struct Pass {
+    begun: Instant,
+    /// The last group that was looked at.
+    after: Option<GroupId>,
+    /// Those that expired go too, beside those of topics that are no more.
+    expires: bool,
+}
+
+/// Records that a tick makes, about; what is left to do is due at once.
+const RECORDS_OF_A_TICK: usize = 4096;
 
 impl Coordinator {
     /// A coordinator of no group, or about to be rebuilt by [`Coordinator::apply`].
@@ -71,6 +88,8 @@ impl Coordinator {
             groups: BTreeMap::new(),
             alarms: BTreeSet::new(),
             next_expiry: None,
+            gone_since: None,
+            pass: None,
         }
     }
 
@@ -97,6 +116,9 @@ impl Coordinator {
         }
         self.alarms.extend(alarms);
         self.next_expiry = Some(now + self.config.offsets_retention_check_interval);
+        if !self.groups.is_empty() {
+            self.topics_gone(now);
+        }
     }
 
     pub fn groups(&self) -> usize {
@@ -130,7 +152,7 @@ impl Coordinator {
             });
         }
         if !is_known && !command.begins_a_group() {
-            return Group::answer_unknown(group_id, command);
+            return Group::answer_unknown(group_id, command, moment.topics);
         }
         let group = self
             .groups
@@ -172,47 +194,83 @@ impl Coordinator {
     /// When [`Coordinator::tick`] has something to do, unless a command comes before.
     pub fn next_deadline(&self) -> Option<Instant> {
         let alarm = self.alarms.first().map(|(at, _)| *at);
-        [alarm, self.next_expiry].into_iter().flatten().min()
+        let pass = self.pass.as_ref().map(|pass| pass.begun);
+        let times = [alarm, self.next_expiry, self.gone_since, pass];
+        times.into_iter().flatten().min()
     }
 
-    /// Does what time asks for: fences members that fell silent, drops offsets that expired. Nobody
-    /// waits for the records.
+    /// Does what time asks for: fences members that fell silent, drops offsets that expired, or whose topic
+    /// is no more. Nobody waits for the records. They are of a bounded number: the rest is due at once.
     pub fn tick(&mut self, moment: &Moment<'_>) -> Vec<GroupRecord> {
         let mut records = Vec::new();
-        while let Some((at, _)) = self.alarms.first()
-            && *at <= moment.now
-            && let Some((_, group_id)) = self.alarms.pop_first()
-        {
-            if let Some(group) = self.groups.get_mut(&group_id) {
-                group.take_alarm();
-                group.tick(moment, &mut records);
-            }
-            self.settle(&group_id);
-        }
-        if self.next_expiry.is_some_and(|at| at <= moment.now) {
-            self.next_expiry = Some(moment.now + self.config.offsets_retention_check_interval);
-            let groups: Vec<GroupId> = self.groups.keys().cloned().collect();
-            for group_id in groups {
-                if let Some(group) = self.groups.get_mut(&group_id) {
-                    group.expire(&group_id, moment, &self.config, &mut records);
-                }
-                self.settle(&group_id);
-            }
-        }
+        self.ring_alarms(moment, &mut records);
+        self.look_through_offsets(moment, &mut records);
         records
     }
 
-    /// Drops the offsets of topics that were deleted: a topic of the same name is another one.
-    pub fn forget_topics(&mut self, is_gone: impl Fn(&str) -> bool) -> Vec<GroupRecord> {
-        let mut records = Vec::new();
-        let groups: Vec<GroupId> = self.groups.keys().cloned().collect();
-        for group_id in groups {
+    fn ring_alarms(&mut self, moment: &Moment<'_>, records: &mut Vec<GroupRecord>) {
+        let due = self.alarms.iter().take_while(|(at, _)| *at <= moment.now);
+        let due: Vec<(Instant, GroupId)> = due.cloned().collect();
+        for alarm in due {
+            if records.len() >= RECORDS_OF_A_TICK {
+                return;
+            }
+            self.alarms.remove(&alarm);
+            let (_, group_id) = alarm;
             if let Some(group) = self.groups.get_mut(&group_id) {
-                group.forget_topics(&group_id, &is_gone, &mut records);
+                group.take_alarm();
+                group.tick(moment, records);
             }
             self.settle(&group_id);
         }
-        records
+    }
+
+    fn look_through_offsets(&mut self, moment: &Moment<'_>, records: &mut Vec<GroupRecord>) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= moment.now);
+        let expires = is_due(self.next_expiry);
+        if self.pass.is_none() && (expires || is_due(self.gone_since)) {
+            self.gone_since = None;
+            if expires {
+                self.next_expiry = Some(moment.now + self.config.offsets_retention_check_interval);
+            }
+            self.pass = Some(Pass {
+                begun: moment.now,
+                after: None,
+                expires,
+            });
+        }
+        while let Some(pass) = &mut self.pass {
+            let room = RECORDS_OF_A_TICK.saturating_sub(records.len());
+            if room == 0 {
+                return;
+            }
+            let from = pass
+                .after
+                .as_ref()
+                .map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.groups.range_mut((from, Bound::Unbounded)).next();
+            let Some((group_id, group)) = next else {
+                self.pass = None;
+                return;
+            };
+            let group_id = group_id.clone();
+            let offsets = &mut group.offsets;
+            let mut is_complete = offsets.forget_gone(&group_id, moment.topics, room, records);
+            if pass.expires {
+                let room = RECORDS_OF_A_TICK.saturating_sub(records.len());
+                is_complete &= group.expire(&group_id, moment, &self.config, room, records);
+            }
+            if is_complete {
+                pass.after = Some(group_id.clone());
+            }
+            self.settle(&group_id);
+        }
+    }
+
+    /// Topics were deleted: a topic of the same name is another one. Their offsets count no more, and the
+    /// next ticks drop them.
+    pub fn topics_gone(&mut self, now: Instant) {
+        self.gone_since = Some(now);
     }
 
     /// Every group, in order of its name.

@@ -3,8 +3,8 @@
 //! One task decides about the groups of the partition, command by command, with the pure machine of
 //! [`crate::group::coordinator`]. What it decides goes to the partition's log, all that was decided in
 //! one turn as one batch; the answers leave when that batch, and with it all before it, is durable.
-//! While batches are on their way to the disk, commands gather: the more there is to do, the more fits
-//! into a batch.
+//! While a batch is on its way to the disk, commands gather: the more there is to do, the more fits into
+//! the next.
 //!
 //! When a batch could not be appended, the machine knows more than the log. Then everybody who waits is
 //! sent away to try again, and the machine is built anew from the log.
@@ -53,11 +53,6 @@ enum Letter {
     },
     List {
         reply: oneshot::Sender<Result<Vec<ListedGroup>, Refusal>>,
-    },
-    /// Topics were deleted; their names are in no image any more, or are another topic's.
-    ForgetTopics {
-        names: Vec<String>,
-        reply: oneshot::Sender<Result<(), Refusal>>,
     },
 }
 
@@ -126,12 +121,6 @@ impl GroupCoordinator {
 
     pub(super) async fn list(&self) -> Result<Vec<ListedGroup>, Refusal> {
         self.ask(|reply| Letter::List { reply }).await
-    }
-
-    /// Drops the offsets of topics that are no more. Answers when that is durable.
-    pub(super) async fn forget_topics(&self, names: Vec<String>) -> Result<(), Refusal> {
-        self.ask(|reply| Letter::ForgetTopics { names, reply })
-            .await
     }
 
     async fn ask<T>(

@@ -1,6 +1,5 @@
 //! Commands in, batches and answers out.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -23,10 +22,10 @@ use crate::group::coordinator::{
 use crate::partition::{ProduceCommand, ProduceOutcome, Refusal, SubmittedProduce};
 use crate::runtime::{Alarm, Instant, now, oneshot, queue, timeout, unix_millis};
 
-/// Batches on their way to the disk. Two keep it busy; with more of them, each would hold less.
-const BATCHES_UNDER_WAY: usize = 2;
 /// After a load that failed, and before the next.
 const LOAD_BACKOFF: Duration = Duration::from_secs(1);
+/// After a batch was refused, and before the next load: what refused it may do so again.
+const RELOAD_BACKOFF: Duration = Duration::from_millis(200);
 
 /// How a machine's service ends.
 enum End {
@@ -38,7 +37,7 @@ enum End {
 enum Event {
     Letter(Letter),
     Appended(ProduceOutcome),
-    /// An alarm rings, or members are to be told something.
+    /// There is something to do that nobody asks for.
     Time,
     Closed,
 }
@@ -53,7 +52,6 @@ enum Held {
         oneshot::Sender<Result<Vec<ListedGroup>, Refusal>>,
         Vec<ListedGroup>,
     ),
-    Forgotten(oneshot::Sender<Result<(), Refusal>>),
 }
 
 struct UnderWay {
@@ -68,8 +66,14 @@ struct Serving<'a> {
     /// Answers to what was decided since the last batch was handed over.
     held: Vec<Held>,
     parked: Parked,
-    under_way: VecDeque<UnderWay>,
+    /// The batch on its way to the disk. One at a time: the next one rests on it, and must not reach the log
+    /// where this one does not.
+    under_way: Option<UnderWay>,
+    /// The topics that were last decided by.
+    topics: Rc<Topics>,
     alarm: Alarm,
+    /// Time came last, and letters come first now: neither waits for the other for long.
+    letters_first: bool,
 }
 
 /// Runs until the coordinator is closed. Who asks afterwards finds nobody.
@@ -99,12 +103,19 @@ pub(super) async fn run(workplace: Workplace, mut letters: queue::Receiver<Lette
             batch: Batch::new(),
             held: Vec::new(),
             parked: Parked::default(),
-            under_way: VecDeque::new(),
+            under_way: None,
+            topics: Rc::default(),
             alarm: Alarm::default(),
+            letters_first: false,
         };
         match serving.serve(&mut letters).await {
             End::Closed => break,
-            End::Broken => {}
+            End::Broken => {
+                let refusal = unavailable("the group is being loaded");
+                if !refuse_for(RELOAD_BACKOFF, &workplace, &mut letters, &refusal).await {
+                    break;
+                }
+            }
         }
     }
     drop(letters);
@@ -135,14 +146,16 @@ async fn refuse_for(
 impl Serving<'_> {
     async fn serve(mut self, letters: &mut queue::Receiver<Letter>) -> End {
         loop {
-            let served = match self.next(letters).await {
+            let event = self.next(letters).await;
+            self.letters_first = matches!(event, Event::Time);
+            let served = match event {
                 Event::Letter(letter) => self.turn(letter, letters),
                 Event::Appended(outcome) => self.release(outcome),
                 Event::Time => self.tick(),
                 Event::Closed => return End::Closed,
             };
             if let Err(refusal) = served {
-                self.give_up(&refusal).await;
+                self.give_up(&refusal);
                 return End::Broken;
             }
         }
@@ -152,34 +165,46 @@ impl Serving<'_> {
         let closing = &self.workplace.closing;
         let under_way = &mut self.under_way;
         let alarm = &mut self.alarm;
+        let letters_first = self.letters_first;
         let has_disturbed = self.parked.has_disturbed();
         let deadlines = [self.machine.next_deadline(), self.parked.next_end()];
         let deadline = deadlines.into_iter().flatten().min();
         let mut letter = pin!(letters.recv());
         let mut closes = pin!(closing.wait());
         poll_fn(|context| {
-            if let Some(first) = under_way.front_mut()
-                && let Poll::Ready(outcome) = Pin::new(&mut first.append).poll(context)
-            {
-                return Poll::Ready(Event::Appended(outcome));
+            if let Some(batch) = under_way {
+                // What is decided next rests on it, and waits.
+                let appended = Pin::new(&mut batch.append).poll(context);
+                return appended.map(Event::Appended);
             }
             if closes.as_mut().poll(context).is_ready() {
-                return match under_way.is_empty() {
-                    true => Poll::Ready(Event::Closed),
-                    false => Poll::Pending,
-                };
+                return Poll::Ready(Event::Closed);
             }
-            if under_way.len() < BATCHES_UNDER_WAY {
-                if let Poll::Ready(letter) = letter.as_mut().poll(context) {
-                    return Poll::Ready(letter.map_or(Event::Closed, Event::Letter));
-                }
-                if has_disturbed || alarm.poll_until(context, deadline).is_ready() {
-                    return Poll::Ready(Event::Time);
-                }
+            let is_time = has_disturbed || alarm.poll_until(context, deadline).is_ready();
+            if is_time && !letters_first {
+                return Poll::Ready(Event::Time);
             }
-            Poll::Pending
+            match letter.as_mut().poll(context) {
+                Poll::Ready(letter) => Poll::Ready(letter.map_or(Event::Closed, Event::Letter)),
+                Poll::Pending if is_time => Poll::Ready(Event::Time),
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await
+    }
+
+    /// The topics as they are now.
+    fn topics(&mut self) -> Result<Rc<Topics>, Refusal> {
+        let Some(topics) = self.workplace.topics() else {
+            return Err(unavailable("the shard is gone"));
+        };
+        if topics.version() != self.topics.version() {
+            if topics.lack_some_of(&self.topics) {
+                self.machine.topics_gone(now());
+            }
+            self.topics = Rc::clone(&topics);
+        }
+        Ok(topics)
     }
 
     /// Decides about a letter and all that came with it.
@@ -188,9 +213,7 @@ impl Serving<'_> {
         first: Letter,
         letters: &mut queue::Receiver<Letter>,
     ) -> Result<(), Refusal> {
-        let Some(topics) = self.workplace.topics() else {
-            return Err(unavailable("the shard is gone"));
-        };
+        let topics = self.topics()?;
         let mut next = Some(first);
         while let Some(letter) = next {
             self.take(letter, &topics)?;
@@ -229,10 +252,6 @@ impl Serving<'_> {
                 (decision.records, Held::Command(reply, decision.result))
             }
             Letter::List { reply } => (Vec::new(), Held::List(reply, self.machine.list())),
-            Letter::ForgetTopics { names, reply } => {
-                let is_gone = |topic: &str| names.iter().any(|name| name == topic);
-                (self.machine.forget_topics(is_gone), Held::Forgotten(reply))
-            }
         };
         self.held.push(held);
         self.stage(&records)
@@ -293,9 +312,7 @@ impl Serving<'_> {
     }
 
     fn tick(&mut self) -> Result<(), Refusal> {
-        let Some(topics) = self.workplace.topics() else {
-            return Err(unavailable("the shard is gone"));
-        };
+        let topics = self.topics()?;
         let moment = moment(&topics);
         while let Some(ended) = self.parked.take_ended(moment.now) {
             self.held.push(Held::from(ended));
@@ -320,10 +337,10 @@ impl Serving<'_> {
         })
     }
 
-    /// Hands the batch of this turn to the log. Without one, the answers wait for the last that is on
-    /// its way.
+    /// Hands the batch of this turn to the log. Without one, the answers leave at once: all that was decided
+    /// before is durable.
     fn submit(&mut self) {
-        let mut held = std::mem::take(&mut self.held);
+        let held = std::mem::take(&mut self.held);
         if let Some(batches) = self.batch.take() {
             let append = self.workplace.partition.produce(ProduceCommand {
                 topic_partition: self.workplace.id,
@@ -334,18 +351,15 @@ impl Serving<'_> {
                 // than the machine.
                 deadline: now() + Duration::MAX,
             });
-            self.under_way.push_back(UnderWay { append, held });
+            self.under_way = Some(UnderWay { append, held });
             return;
         }
-        match self.under_way.back_mut() {
-            Some(last) => last.held.append(&mut held),
-            None => held.into_iter().for_each(Held::release),
-        }
+        held.into_iter().for_each(Held::release);
     }
 
-    /// The first batch under way is durable, or was refused.
+    /// The batch under way is durable, or was refused.
     fn release(&mut self, outcome: ProduceOutcome) -> Result<(), Refusal> {
-        let held = self.under_way.pop_front().map(|first| first.held);
+        let held = self.under_way.take().map(|batch| batch.held);
         let held = held.into_iter().flatten();
         match outcome.result {
             Ok(_) => {
@@ -360,21 +374,14 @@ impl Serving<'_> {
     }
 
     /// Sends everybody away who waits: what they were to hear may never become true.
-    async fn give_up(mut self, refusal: &Refusal) {
+    fn give_up(self, refusal: &Refusal) {
         tracing::warn!(
             partition = %self.workplace.id,
             "groups are loaded again: a change was not recorded: {}",
             refusal.message
         );
         let refusal = not_recorded(refusal);
-        for under_way in self.under_way.drain(..) {
-            // Awaited, so that the machine is built from all that gets into the log.
-            let _ = under_way.append.await;
-            for held in under_way.held {
-                held.refuse(&refusal);
-            }
-        }
-        for held in self.held.drain(..) {
+        for held in self.held {
             held.refuse(&refusal);
         }
     }
@@ -395,7 +402,6 @@ impl Held {
                 let _ = reply.send(answer);
             }
             Self::List(reply, groups) => drop(reply.send(Ok(groups))),
-            Self::Forgotten(reply) => drop(reply.send(Ok(()))),
         }
     }
 
@@ -404,7 +410,6 @@ impl Held {
         match self {
             Self::Command(reply, _) => drop(reply.send(Err(refusal))),
             Self::List(reply, _) => drop(reply.send(Err(refusal))),
-            Self::Forgotten(reply) => drop(reply.send(Err(refusal))),
         }
     }
 }
@@ -415,7 +420,6 @@ impl Letter {
         match self {
             Self::Command { reply, .. } => drop(reply.send(Err(refusal))),
             Self::List { reply } => drop(reply.send(Err(refusal))),
-            Self::ForgetTopics { reply, .. } => drop(reply.send(Err(refusal))),
         }
     }
 }

@@ -103,9 +103,10 @@ fn step(rig: &mut Rig, random: &mut StdRng, epochs: &mut HashMap<(usize, usize),
             let _ = rig.commit(&group, by, &[offset]);
         }
         8 => {
-            let partitions = vec![("orders".to_owned(), partition(random.random_range(0..3)))];
+            let partitions = vec![partition(random.random_range(0..3))];
+            let topics = vec![("orders".to_owned(), partitions)];
             let command = match random.random() {
-                true => Command::DeleteOffsets { partitions },
+                true => Command::DeleteOffsets { topics },
                 false => Command::Delete,
             };
             let _ = rig.ask(&group, command);

@@ -31,8 +31,18 @@ pub(super) fn partition(index: i32) -> PartitionIndex {
     PartitionIndex::new(index)
 }
 
+/// Of the topics of every rig.
+const NAMES: [&str; 2] = ["orders", "payments"];
+
+fn topic_id(name: &str) -> TopicId {
+    let number = NAMES.iter().position(|known| *known == name);
+    let number = number.map_or(9, |number| number as u8 + 1);
+    TopicId::from_bytes([number; 16])
+}
+
 pub(super) fn commit(topic: &str, index: i32, offset: i64) -> Commit {
     Commit {
+        topic_id: topic_id(topic),
         topic: topic.to_owned(),
         partition: partition(index),
         offset: Offset::new(offset),
@@ -82,10 +92,9 @@ impl Rig {
     }
 
     pub(super) fn with(config: CoordinatorConfig) -> Self {
-        let names = [("orders", 1_u8), ("payments", 2)];
-        let topics = names.map(|(name, id)| {
+        let topics = NAMES.map(|name| {
             let topic = Topic {
-                id: TopicId::from_bytes([id; 16]),
+                id: topic_id(name),
                 partitions: 3,
                 internal: false,
             };
@@ -171,6 +180,22 @@ impl Rig {
         };
         let records = self.coordinator.tick(&moment);
         self.write(&records);
+    }
+
+    /// Deletes a topic, and makes another of its name if `again`.
+    pub(super) fn delete_topic(&mut self, name: &str, again: bool) {
+        let kept = self.topics.iter().filter(|(known, _)| ***known != *name);
+        let mut topics: Vec<(Arc<str>, Topic)> = kept.map(|(k, t)| (Arc::clone(k), *t)).collect();
+        if again {
+            let another = Topic {
+                id: TopicId::from_bytes([77; 16]),
+                partitions: 3,
+                internal: false,
+            };
+            topics.push((Arc::from(name), another));
+        }
+        self.topics = Topics::new(self.topics.version() + 1, topics);
+        self.coordinator.topics_gone(self.now);
     }
 
     pub(super) fn write(&mut self, records: &[GroupRecord]) {

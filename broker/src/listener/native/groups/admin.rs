@@ -1,5 +1,6 @@
 //! FindCoordinator, ListGroups, DescribeGroups and DeleteGroups.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -112,7 +113,11 @@ pub(in crate::listener::native) async fn describe(
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let server = &*server;
-    let groups = stream::iter(request.groups)
+    // Groups may be large, and each is answered as often as it is named.
+    let mut named = HashSet::new();
+    let groups = request.groups.into_iter();
+    let groups: Vec<String> = groups.filter(|group| named.insert(group.clone())).collect();
+    let groups = stream::iter(groups)
         .map(|group| async move {
             match ask(server, &group, Command::Describe).await {
                 Ok(Answer::Described(description)) => described(group, description),

@@ -15,7 +15,7 @@ use corelog_protocol::ErrorCode;
 use corelog_protocol::native::messages::MemberEpoch;
 
 use crate::group::coordinator::Claim;
-use crate::group::{GroupId, ID_BYTES_MAX, MemberId};
+use crate::group::{GroupId, MemberId};
 use crate::partition::Refusal;
 
 fn group_id(group: &str) -> Result<GroupId, Refusal> {
@@ -39,15 +39,18 @@ fn claim(member: Option<&MemberEpoch>) -> Result<Claim, Refusal> {
     })
 }
 
+/// The longest text of a record: Kafka's formats count a string in 16 bits.
+const TEXT_BYTES_MAX: usize = i16::MAX as usize;
+
 /// Refuses a text that no record of `__consumer_offsets` could hold.
 fn check_text(what: &str, text: &str) -> Result<(), Refusal> {
-    if text.len() <= ID_BYTES_MAX {
+    if text.len() <= TEXT_BYTES_MAX {
         return Ok(());
     }
     Err(Refusal::new(
         ErrorCode::InvalidRequest,
         format!(
-            "{what} has {} bytes, at most {ID_BYTES_MAX} are allowed",
+            "{what} has {} bytes, at most {TEXT_BYTES_MAX} are allowed",
             text.len()
         ),
     ))

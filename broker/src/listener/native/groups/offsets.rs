@@ -1,5 +1,8 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::hash::Hash;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,12 +15,12 @@ use corelog_protocol::native::messages::{
 use corelog_protocol::{ErrorCode, PartitionIndex, TopicId};
 
 use super::super::server::Server;
-use super::{check_text, claim, error_parts, group_id};
+use super::{claim, error_parts, group_id};
 use crate::group::GroupId;
 use crate::group::coordinator::{
-    Answer, Command, Commit, Committed, CommittedTopic, DeletedOffset,
+    Answer, Command, Commit, Committed, CommittedTopic, CoordinatorError,
 };
-use crate::metadata::{MetadataImage, TopicImage};
+use crate::metadata::{MetadataImage, TOPIC_NAME_BYTES_MAX, TopicImage};
 use crate::partition::Refusal;
 
 /// Commits what can be; partitions that do not exist are told so, each.
@@ -36,6 +39,13 @@ pub(in crate::listener::native) async fn commit(
         Ok(who) => who,
         Err(refusal) => return refused(refusal),
     };
+    let partitions = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter();
+        (topic.topic_id, partitions.map(|it| it.partition))
+    });
+    if let Err(refusal) = check_named_once(partitions) {
+        return refused(refusal);
+    }
     let image = server.router.image();
     let mut commits = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -117,11 +127,39 @@ fn check_commit(
     }
     Ok(Commit {
         topic: topic.name.to_string(),
+        topic_id,
         partition: commit.partition,
         offset: commit.offset,
         leader_epoch: commit.leader_epoch,
         metadata: commit.metadata,
     })
+}
+
+/// Refuses a request that names a partition twice: what it makes the broker remember and answer would have no
+/// bound but the request's own size.
+fn check_named_once<T, P>(topics: impl Iterator<Item = (T, P)>) -> Result<(), Refusal>
+where
+    T: Eq + Hash + Display,
+    P: Iterator<Item = PartitionIndex>,
+{
+    let mut named: HashMap<T, HashSet<PartitionIndex>> = HashMap::new();
+    for (topic, partitions) in topics {
+        if named.contains_key(&topic) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("topic {topic} is named twice"),
+            ));
+        }
+        let of_topic = named.entry(topic).or_default();
+        let mut partitions = partitions;
+        if let Some(twice) = partitions.find(|partition| !of_topic.insert(*partition)) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("partition {twice} is named twice in one topic"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn unknown_topic(topic_id: TopicId) -> Refusal {
@@ -146,6 +184,11 @@ pub(in crate::listener::native) async fn fetch(
         Ok(who) => who,
         Err(refusal) => return refused(refusal),
     };
+    let asked = request.topics.iter().flatten();
+    let partitions = asked.map(|topic| (topic.topic_id, topic.partitions.iter().copied()));
+    if let Err(refusal) = check_named_once(partitions) {
+        return refused(refusal);
+    }
     let image = server.router.image();
     let asked = request
         .topics
@@ -279,35 +322,46 @@ pub(in crate::listener::native) async fn delete_offsets(
 }
 
 fn understand_deletion(request: &OffsetDeleteRequest) -> Result<(GroupId, Command), Refusal> {
-    let mut partitions = Vec::new();
     for topic in &request.topics {
-        check_text("a topic's name", &topic.name)?;
-        let of_topic = topic.partitions.iter();
-        partitions.extend(of_topic.map(|partition| (topic.name.clone(), *partition)));
+        if topic.name.len() > TOPIC_NAME_BYTES_MAX {
+            return Err(Refusal::new(
+                ErrorCode::InvalidTopicException,
+                format!(
+                    "a topic's name has at most {TOPIC_NAME_BYTES_MAX} bytes, not {}",
+                    topic.name.len()
+                ),
+            ));
+        }
     }
-    let command = Command::DeleteOffsets { partitions };
+    let named = request.topics.iter();
+    let named = named.map(|topic| (&topic.name, topic.partitions.iter().copied()));
+    check_named_once(named)?;
+    let topics = request.topics.iter();
+    let topics = topics.map(|topic| (topic.name.clone(), topic.partitions.clone()));
+    let command = Command::DeleteOffsets {
+        topics: topics.collect(),
+    };
     Ok((group_id(&request.group)?, command))
 }
 
-/// The coordinator answers one by one, in the order of the question.
+/// The coordinator answers topic by topic, in the order of the question.
 fn deleted_by_topic(
     request: &OffsetDeleteRequest,
-    deleted: Vec<DeletedOffset>,
+    deleted: Vec<Result<(), CoordinatorError>>,
 ) -> Vec<OffsetDeleteTopicResponse> {
-    let mut deleted = deleted.into_iter();
-    let topics = request.topics.iter().map(|topic| {
-        let of_topic = deleted.by_ref().take(topic.partitions.len());
-        let partitions = of_topic.map(|deleted| {
-            let (error, error_message) = match deleted.result {
-                Ok(()) => (ErrorCode::None, None),
-                Err(error) => (error.code(), Some(error.to_string())),
-            };
-            OffsetPartitionError {
-                partition: deleted.partition,
+    let topics = request.topics.iter().zip(deleted).map(|(topic, deleted)| {
+        let (error, error_message) = match deleted {
+            Ok(()) => (ErrorCode::None, None),
+            Err(error) => (error.code(), Some(error.to_string())),
+        };
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|partition| OffsetPartitionError {
+                partition: *partition,
                 error,
-                error_message,
-            }
-        });
+                error_message: error_message.clone(),
+            });
         OffsetDeleteTopicResponse {
             name: topic.name.clone(),
             partitions: partitions.collect(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use corelog_protocol::{ErrorCode, PartitionIndex};
 
-use super::{Broker, OFFSETS, Simulator, Storage, group};
+use super::{Broker, OFFSETS, Simulator, Storage, commit, group};
 use crate::group::MemberId;
 use crate::group::consumer::{
     Heartbeat, HeartbeatEpoch, HeartbeatReply, Partitions, TopicPartition,
@@ -13,7 +13,7 @@ use crate::group::consumer::{
 use crate::group::coordinator::{Answer, Command};
 use crate::metadata::OFFSETS_TOPIC;
 use crate::partition::Refusal;
-use crate::runtime::{Instant, Task, now, sleep, spawn};
+use crate::runtime::{Instant, Task, now, sleep, sleep_until, spawn};
 use crate::shard::Router;
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -191,5 +191,28 @@ fn what_a_dead_member_held_goes_on_when_its_session_is_over() {
         assert_eq!(both, [partition(0), partition(1)].into());
         let gone = a.say(HeartbeatEpoch::At(2), None).await.unwrap_err();
         assert_eq!(gone.code, ErrorCode::UnknownMemberId);
+    });
+}
+
+#[test]
+fn a_member_that_falls_silent_is_put_out_though_commits_never_cease() {
+    run(|router| async move {
+        let (a, _) = Member::join(&router, "a", 2).await;
+        let joined = now();
+        let busy: Vec<_> = (1..4)
+            .flat_map(|number| [number; 3])
+            .map(|number| {
+                let router = router.clone();
+                spawn(async move {
+                    for offset in 0.. {
+                        commit(&router, number, offset).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        sleep_until(joined + SESSION + Duration::from_secs(1)).await;
+        let gone = a.say(HeartbeatEpoch::At(1), None).await.unwrap_err();
+        assert_eq!(gone.code, ErrorCode::UnknownMemberId);
+        drop(busy);
     });
 }
