@@ -11,6 +11,7 @@ mod damaged_journal;
 mod damaged_requests;
 mod deleting_records;
 mod embedded_brokers;
+mod examples;
 mod failing_disk;
 mod full_disk;
 mod group_consumers;

@@ -70,6 +70,13 @@ use shared::Shared;
 /// [`close`](Self::close): a program that has processed every record when it polls again loses none, and may see some
 /// again after a crash. Without it, [`commit`](Self::commit) and its like decide.
 ///
+/// # What counts exactly once
+///
+/// A program that keeps its results in a store of its own keeps the offsets there as well, and writes both in one step: then
+/// they agree, whatever crashes. Its listener's [`assigned`](RebalanceListener::assigned) seeks each partition to the offset
+/// that is stored, and the store refuses what does not begin there: a member that lost a partition and does not know it yet may
+/// still bring records of it.
+///
 /// # Settings
 ///
 /// Those of a [`Consumer`], and:
