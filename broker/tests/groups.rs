@@ -292,6 +292,42 @@ fn what_cannot_be_committed_is_refused_partition_by_partition() {
     );
 }
 
+/// What a request names so often would be kept and answered so often.
+#[test]
+fn what_is_named_twice_in_one_request_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let broker = BrokerProcess::start(folder.path(), 1);
+    let mut connection = broker.connect();
+    let topic = connection.create_topic(NewTopicBuilder::new("orders", 2));
+    let twice = commit_of("g", topic, &[(0, 1), (1, 1), (0, 2)]);
+    assert_eq!(commit(&mut connection, &twice), [ErrorCode::InvalidRequest]);
+    assert_eq!(committed(&mut connection, "g"), []);
+    let partitions = vec![PartitionIndex::ZERO; 2];
+    let fetched: OffsetFetchResponse = connection.ask(&OffsetFetchRequest {
+        group: "g".to_owned(),
+        member: None,
+        topics: Some(vec![TopicPartitions {
+            topic_id: topic,
+            partitions: partitions.clone(),
+        }]),
+    });
+    assert_eq!(fetched.error, ErrorCode::InvalidRequest);
+    let message = fetched.error_message.unwrap();
+    assert!(message.contains("partition 0 is named twice"), "{message}");
+    let deleted: OffsetDeleteResponse = connection.ask(&OffsetDeleteRequest {
+        group: "g".to_owned(),
+        topics: vec![OffsetDeleteTopic {
+            name: "orders".to_owned(),
+            partitions,
+        }],
+    });
+    assert_eq!(deleted.error, ErrorCode::InvalidRequest);
+    let named = vec!["g".to_owned(); 3];
+    let described: DescribeGroupsResponse =
+        connection.ask(&DescribeGroupsRequest { groups: named });
+    assert_eq!(described.groups.len(), 1);
+}
+
 #[test]
 fn a_deleted_topic_takes_its_offsets_along_also_when_its_name_comes_back() {
     let folder = TempDir::new().unwrap();

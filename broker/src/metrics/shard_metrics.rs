@@ -69,6 +69,18 @@ shard_metrics! {
         mesh_messages;
         /// Times that a partition's segments were looked at for what may go.
         retention_checks;
+        /// Heartbeats of members of groups.
+        group_heartbeats;
+        /// Times that a group shared its partitions anew.
+        group_rebalances;
+        /// Members of groups that were put out because they fell silent or gave up nothing in time.
+        group_members_fenced;
+        /// Offsets committed.
+        offset_commits;
+        /// Committed offsets that expired, or whose topic was deleted.
+        offsets_expired;
+        /// Times that the groups of a partition were read from its log.
+        group_loads;
         /// Connections accepted.
         connections_accepted;
         /// Connections handed to the shard that their Hello asked for.

@@ -92,6 +92,18 @@ impl Groups {
         self.coordinators.borrow().values().cloned().collect()
     }
 
+    /// How many groups there are, and how many heartbeats wait.
+    pub(super) fn present(&self) -> (u64, u64) {
+        let coordinators = self.coordinators.borrow();
+        let present = coordinators.values().map(|it| it.present());
+        present.fold((0, 0), |(groups, heartbeats), present| {
+            (
+                groups + present.groups.get() as u64,
+                heartbeats + present.waiting_heartbeats.get() as u64,
+            )
+        })
+    }
+
     /// Ends the coordinator of a partition that is not this shard's any more.
     pub(super) async fn end(&self, id: TopicPartition) {
         let coordinator = self.coordinators.borrow_mut().remove(&id);

@@ -91,7 +91,14 @@ impl ShardState {
                 log.cached_read_bytes,
             ),
         ]);
+        let (groups, waiting_heartbeats) = self.groups.present();
         snapshot.gauges.extend([
+            ("groups", "Groups that are coordinated here.", groups),
+            (
+                "group_heartbeats_waiting",
+                "Heartbeats of members that wait for something to be told.",
+                waiting_heartbeats,
+            ),
             (
                 "journal_files_in_use",
                 "Journal files with groups that no checkpoint covers.",

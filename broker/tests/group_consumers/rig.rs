@@ -13,7 +13,7 @@ use corelog_protocol::native::{DescribeGroupsRequest, DescribeGroupsResponse, Gr
 use corelog_protocol::{ErrorCode, TopicId};
 use tempfile::TempDir;
 
-use crate::harness::{BrokerProcess, Connection, NewTopicBuilder, batch_of};
+use crate::harness::{BrokerProcess, Connection, Metrics, NewTopicBuilder, batch_of};
 
 /// How long one poll waits: short, so that many members can be polled in turn by one task.
 const TURN: Duration = Duration::from_millis(5);
@@ -65,6 +65,10 @@ impl Rig {
 
     pub(super) fn connect(&self) -> Connection {
         self.broker.as_ref().expect("it runs").connect()
+    }
+
+    pub(super) fn metrics(&self) -> Metrics {
+        self.broker.as_ref().expect("it runs").metrics()
     }
 
     pub(super) fn create(&self, topic: &str, partitions: i32) -> TopicId {

@@ -13,6 +13,7 @@ mod until;
 
 pub(crate) use broker_process::{BrokerProcess, Refused};
 pub(crate) use connection::{Connection, NewTopicBuilder};
+pub(crate) use metrics::Metrics;
 pub(crate) use records::{batch_of, values_in};
 pub(crate) use small_disk::SmallDisk;
 pub(crate) use stranger::{Stranger, frame, hello, raw_frame};

@@ -57,6 +57,8 @@ pub(super) async fn load(workplace: &Workplace) -> Result<Coordinator, LoadError
         }
     }
     machine.loaded(now());
+    workplace.metrics.group_loads.increment();
+    workplace.present.groups.set(machine.groups());
     tracing::info!(
         partition = %workplace.id,
         "loaded {} groups from {records} records in {:?}",

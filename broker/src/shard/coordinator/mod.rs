@@ -14,9 +14,11 @@
 //! | `load` | the machine out of the log |
 //! | `serve` | commands in, batches and answers out |
 //! | `parked` | heartbeats that wait for something to be told |
+//! | `counts` | what metrics tell of it |
 //! | `batch` | the records of one turn, encoded |
 
 mod batch;
+mod counts;
 mod load;
 mod parked;
 mod serve;
@@ -28,10 +30,13 @@ use std::time::Duration;
 
 use corelog_protocol::ErrorCode;
 
+pub(super) use counts::Present;
+
 use super::state::ShardState;
 use crate::group::GroupId;
 use crate::group::coordinator::{Answer, Command, CoordinatorConfig, ListedGroup};
 use crate::log::TopicPartition;
+use crate::metrics::ShardMetrics;
 use crate::partition::{Partition, Refusal};
 use crate::runtime::{Event, Task, oneshot, queue, spawn};
 
@@ -59,6 +64,7 @@ enum Letter {
 /// A coordinator, for those who ask it.
 pub(super) struct GroupCoordinator {
     letters: queue::Sender<Letter>,
+    present: Rc<Present>,
     closing: Rc<Event>,
     finished: Rc<Event>,
     /// Dropping it stops the coordinator where it stands.
@@ -72,6 +78,8 @@ struct Workplace {
     id: TopicPartition,
     partition: Rc<Partition>,
     config: CoordinatorConfig,
+    metrics: Rc<ShardMetrics>,
+    present: Rc<Present>,
     closing: Rc<Event>,
     finished: Rc<Event>,
 }
@@ -86,16 +94,20 @@ impl GroupCoordinator {
     ) -> Self {
         let (letters, received) = queue::bounded(WAITING_COMMANDS);
         let (closing, finished) = (Rc::new(Event::new()), Rc::new(Event::new()));
+        let present = Rc::new(Present::default());
         let workplace = Workplace {
             shard: Rc::downgrade(shard),
             id,
             partition,
             config,
+            metrics: Rc::clone(&shard.metrics),
+            present: Rc::clone(&present),
             closing: Rc::clone(&closing),
             finished: Rc::clone(&finished),
         };
         Self {
             letters,
+            present,
             closing,
             finished,
             _task: spawn(serve::run(workplace, received)),
@@ -117,6 +129,10 @@ impl GroupCoordinator {
             reply,
         })
         .await
+    }
+
+    pub(super) fn present(&self) -> &Present {
+        &self.present
     }
 
     pub(super) async fn list(&self) -> Result<Vec<ListedGroup>, Refusal> {

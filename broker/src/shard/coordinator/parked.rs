@@ -53,6 +53,10 @@ impl Parked {
         Some(parked)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// When the first of them has waited long enough.
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.ends.first().map(|(until, ..)| *until)

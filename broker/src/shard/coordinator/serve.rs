@@ -11,6 +11,7 @@ use corelog_protocol::{Acks, ErrorCode};
 use futures_util::future::{Either, select};
 
 use super::batch::Batch;
+use super::counts::{Cause, count};
 use super::load::load;
 use super::parked::{Parked, ParkedHeartbeat};
 use super::{Letter, Workplace};
@@ -235,6 +236,7 @@ impl Serving<'_> {
                 patience,
                 reply,
             } => {
+                self.workplace.metrics.group_heartbeats.increment();
                 // Whoever has something to say waits no more for what was to be told before.
                 let before = self.parked.take(&group_id, &heartbeat.member_id);
                 self.held.extend(before.map(Held::from));
@@ -254,7 +256,7 @@ impl Serving<'_> {
             Letter::List { reply } => (Vec::new(), Held::List(reply, self.machine.list())),
         };
         self.held.push(held);
-        self.stage(&records)
+        self.stage(&records, Cause::Somebody)
     }
 
     /// Decides about a heartbeat. If there is nothing to answer, the answer waits until then.
@@ -286,7 +288,7 @@ impl Serving<'_> {
             }
             _ => self.held.push(Held::Command(reply, decision.result)),
         }
-        self.stage(&decision.records)
+        self.stage(&decision.records, Cause::Somebody)
     }
 
     /// Answers those parked heartbeats whose members are to hear something.
@@ -321,13 +323,14 @@ impl Serving<'_> {
         for group_id in records.iter().filter_map(group_of) {
             self.parked.disturb(&group_id);
         }
-        self.stage(&records)?;
+        self.stage(&records, Cause::Time)?;
         self.tell(&topics)?;
         self.submit();
         Ok(())
     }
 
-    fn stage(&mut self, records: &[GroupRecord]) -> Result<(), Refusal> {
+    fn stage(&mut self, records: &[GroupRecord], cause: Cause) -> Result<(), Refusal> {
+        count(records, cause, &self.workplace.metrics);
         let staged = self.batch.add(records, unix_millis());
         staged.map_err(|error| {
             Refusal::new(
@@ -340,6 +343,9 @@ impl Serving<'_> {
     /// Hands the batch of this turn to the log. Without one, the answers leave at once: all that was decided
     /// before is durable.
     fn submit(&mut self) {
+        let present = &self.workplace.present;
+        present.groups.set(self.machine.groups());
+        present.waiting_heartbeats.set(self.parked.len());
         let held = std::mem::take(&mut self.held);
         if let Some(batches) = self.batch.take() {
             let append = self.workplace.partition.produce(ProduceCommand {

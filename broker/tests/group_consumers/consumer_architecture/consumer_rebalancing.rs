@@ -126,4 +126,7 @@ async fn trigger_consumer_session_timeout() {
     until(&mut readers, |it| shares(it, 6) == Some(vec![6])).await;
     rig.fill(topic, 0..6, 1);
     until(&mut readers, |it| it[0].read.len() == 6).await;
+    let metrics = rig.metrics();
+    assert_eq!(metrics.sum("corelog_group_members_fenced_total", ""), 1.0);
+    assert_eq!(metrics.sum("corelog_groups", ""), 1.0);
 }

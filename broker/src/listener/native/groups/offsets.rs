@@ -23,6 +23,11 @@ use crate::group::coordinator::{
 use crate::metadata::{MetadataImage, TOPIC_NAME_BYTES_MAX, TopicImage};
 use crate::partition::Refusal;
 
+/// What one request's offsets may take in the log: they are one batch, and others' decisions go with it.
+const COMMIT_BYTES_MAX: usize = 4 << 20;
+/// Bytes of an offset's record beside its texts, and more.
+const OFFSET_BYTES: usize = 80;
+
 /// Commits what can be; partitions that do not exist are told so, each.
 pub(in crate::listener::native) async fn commit(
     server: Rc<Server>,
@@ -83,6 +88,21 @@ pub(in crate::listener::native) async fn commit(
             topics,
             hint: None,
         };
+    }
+    let bytes: usize = commits
+        .iter()
+        .map(|commit| {
+            group.as_str().len() + commit.topic.len() + commit.metadata.len() + OFFSET_BYTES
+        })
+        .sum();
+    if bytes > COMMIT_BYTES_MAX {
+        return refused(Refusal::new(
+            ErrorCode::InvalidCommitOffsetSize,
+            format!(
+                "the commit takes {bytes} bytes in the log, at most {COMMIT_BYTES_MAX} are allowed: commit \
+                 fewer partitions at a time"
+            ),
+        ));
     }
     let command = Command::CommitOffsets { by, commits };
     let outcome = server.router.group(group, command, Duration::ZERO).await;
