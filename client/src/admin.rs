@@ -1,6 +1,9 @@
-//! Manages topics and their configuration, and looks at the cluster.
+//! Manages topics, their configuration and groups, and looks at the cluster.
 
+mod calls;
 mod configs;
+mod group_offsets;
+mod groups;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,24 +13,23 @@ use corelog_protocol::native::{
     MetadataRequest,
 };
 use corelog_protocol::{BrokerId, ErrorCode, IsolationLevel, Offset};
-use tokio::time::Instant;
 
 pub use corelog_protocol::native::{
     BrokerInfo, ConfigChange, ConfigDescription, ConfigEntry, ConfigResource, ConfigResourceKind,
-    ConfigSource, ConfigType, CreatedTopic, DeleteUntil, MorePartitions, NewTopic, OffsetQuery,
-    PartitionDescription, TopicDescription, TopicSelector,
+    ConfigSource, ConfigType, CreatedTopic, DeleteUntil, GroupKind, GroupState, ListedGroup,
+    MorePartitions, NewTopic, OffsetQuery, PartitionDescription, TopicDescription, TopicSelector,
 };
+pub use groups::{GroupDescription, GroupMember};
 
-use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::config::{AdminSettings, ClientConfig};
-use crate::connection::Request;
 use crate::delete_records;
-use crate::error::{AdminError, ConnectError, ConnectionError, ConsumeError, RequestError, words};
+use crate::error::{AdminError, ConnectError, ConsumeError, words};
 use crate::offsets::{self, ListedOffset};
 use crate::record::TopicPartition;
+use calls::Repeat;
 
-/// Manages topics and their configuration. Clones share one connection.
+/// Manages topics, their configuration and groups. Clones share their connections.
 ///
 /// Calls that name several topics return one result per topic, in the order of the question; the outer error is that of
 /// the call as a whole.
@@ -262,7 +264,19 @@ impl Admin {
         &self,
         queries: &[(TopicPartition, OffsetQuery)],
     ) -> Result<HashMap<TopicPartition, Option<ListedOffset>>, ConsumeError> {
-        offsets::list_offsets(
+        let listed = self.list_offsets_each(queries).await;
+        listed
+            .into_iter()
+            .map(|(partition, found)| Ok((partition, found?)))
+            .collect()
+    }
+
+    /// As [`list_offsets`](Self::list_offsets), with a result per partition.
+    pub async fn list_offsets_each(
+        &self,
+        queries: &[(TopicPartition, OffsetQuery)],
+    ) -> HashMap<TopicPartition, Result<Option<ListedOffset>, ConsumeError>> {
+        offsets::list_offsets_each(
             &self.cluster,
             queries,
             IsolationLevel::ReadUncommitted,
@@ -289,84 +303,8 @@ impl Admin {
         delete_records::delete_records(&self.cluster, deletions, self.timeout_ms(), within).await
     }
 
-    /// Sends a request, again and again while no broker is to be had. A request that may have been carried out is sent
-    /// again only if nothing changes by it.
-    async fn call<R: Request>(
-        &self,
-        action: &'static str,
-        request: &R,
-        repeat: Repeat,
-    ) -> Result<R::Response, AdminError> {
-        let start = Instant::now();
-        let mut backoff = Backoff::new(self.settings.connection.retry_backoff);
-        let mut reason = "no answer came".to_owned();
-        loop {
-            let left = self.settings.api_timeout.saturating_sub(start.elapsed());
-            let mut sent = false;
-            let called = tokio::time::timeout(left, self.attempt(request, &mut sent)).await;
-            let answer_lost = sent
-                && match &called {
-                    Ok(Ok(_)) => false,
-                    Ok(Err(error)) => leaves_open(error),
-                    Err(_elapsed) => true,
-                };
-            reason = match called {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) if answer_lost || error.is_retriable() => error.to_string(),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_elapsed) if answer_lost => format!(
-                    "no answer within default.api.timeout.ms = {}",
-                    self.settings.api_timeout.as_millis()
-                ),
-                // What was heard before says more than that the time is over.
-                Err(_elapsed) => reason,
-            };
-            if answer_lost && repeat == Repeat::Harmful {
-                return Err(AdminError::OutcomeUnknown { action, reason });
-            }
-            let wait = backoff.next_wait();
-            if start.elapsed() + wait >= self.settings.api_timeout {
-                return Err(AdminError::Timeout {
-                    action,
-                    waited: start.elapsed(),
-                    reason,
-                });
-            }
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// Sends a request to any broker. `sent` is set before the first byte may have left.
-    async fn attempt<R: Request>(
-        &self,
-        request: &R,
-        sent: &mut bool,
-    ) -> Result<R::Response, RequestError> {
-        let connection = self.cluster.any().await?;
-        *sent = true;
-        connection.call(request).await
-    }
-
     fn timeout_ms(&self) -> u32 {
         u32::try_from(self.settings.connection.request_timeout.as_millis()).unwrap_or(u32::MAX)
-    }
-}
-
-/// What becomes of the cluster when a request is carried out twice.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Repeat {
-    /// The same as after once.
-    Harmless,
-    /// The second time may meet, or undo, what somebody else did in between.
-    Harmful,
-}
-
-/// True if a request that failed with this error, after it was sent, may have been carried out.
-fn leaves_open(error: &RequestError) -> bool {
-    match error {
-        RequestError::Connection(ConnectionError::Unsendable { .. }) => false,
-        RequestError::Connection(_) => true,
-        RequestError::Broker { code, .. } => *code == ErrorCode::RequestTimedOut,
     }
 }
 

@@ -73,7 +73,7 @@
 //! | settings of producers, readers, members | [`Producer`], [`Consumer`], [`GroupConsumer`] |
 //! | hearing which partitions come and go | [`RebalanceListener`], the example `consume_in_a_group` |
 //! | state per key, committed by hand | the example `keyed_processing` |
-//! | topics, partitions, settings, offsets | [`Admin`] |
+//! | topics, partitions, settings, groups, offsets | [`Admin`] |
 //!
 //! # Inside
 //!
@@ -88,6 +88,7 @@ mod cluster;
 mod config;
 mod connection;
 mod consumer;
+mod coordinator;
 mod delete_records;
 mod error;
 mod group;
@@ -101,10 +102,10 @@ mod requests;
 pub use admin::{
     Admin, BrokerInfo, ClusterDescription, ConfigChange, ConfigDescription, ConfigEntry,
     ConfigResource, ConfigResourceKind, ConfigSource, ConfigType, CreatedTopic, DeleteUntil,
-    MorePartitions, NewTopic, OffsetQuery, PartitionDescription, TopicDescription, TopicListing,
-    TopicSelector,
+    GroupDescription, GroupKind, GroupMember, GroupState, ListedGroup, MorePartitions, NewTopic,
+    OffsetQuery, PartitionDescription, TopicDescription, TopicListing, TopicSelector,
 };
-pub use config::{AutoOffsetReset, ClientConfig, FetchMode, Partitioner};
+pub use config::{AutoOffsetReset, ClientConfig, FetchMode, Partitioner, parse_iso_duration};
 pub use consumer::{Consumer, ConsumerBatch, ConsumerRecords, SeekTo};
 pub use error::{
     AdminError, ConfigError, ConnectError, ConnectionError, ConsumeError, GroupError, ProduceError,

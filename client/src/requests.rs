@@ -3,12 +3,14 @@
 use corelog_protocol::native::{
     AlterTopicConfigsRequest, AlterTopicConfigsResponse, ApiVersionsRequest, ApiVersionsResponse,
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreatePartitionsRequest,
-    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest,
-    DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeConfigsRequest,
-    DescribeConfigsResponse, DescribeTopicsRequest, DescribeTopicsResponse, FindCoordinatorRequest,
+    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteGroupsRequest,
+    DeleteGroupsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, DescribeConfigsRequest, DescribeConfigsResponse, DescribeGroupsRequest,
+    DescribeGroupsResponse, DescribeTopicsRequest, DescribeTopicsResponse, FindCoordinatorRequest,
     FindCoordinatorResponse, HelloRequest, HelloResponse, InitProducerIdRequest,
-    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    InitProducerIdResponse, ListGroupsRequest, ListGroupsResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
     OffsetFetchResponse, UnsubscribeRequest, UnsubscribeResponse,
 };
 
@@ -40,4 +42,8 @@ answered_by! {
     ConsumerGroupHeartbeatRequest => ConsumerGroupHeartbeatResponse,
     OffsetCommitRequest => OffsetCommitResponse,
     OffsetFetchRequest => OffsetFetchResponse,
+    OffsetDeleteRequest => OffsetDeleteResponse,
+    ListGroupsRequest => ListGroupsResponse,
+    DescribeGroupsRequest => DescribeGroupsResponse,
+    DeleteGroupsRequest => DeleteGroupsResponse,
 }

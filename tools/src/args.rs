@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::group::arguments::GroupCommand;
 use crate::log::arguments::LogCommand;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use corelog_client::{ClientConfig, Compression, DeleteUntil, Offset, SeekTo, Timestamp};
@@ -81,6 +82,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// List, describe and delete consumer groups, and let them go on elsewhere.
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
+    },
     /// Write the lines of stdin to a topic, one record a line.
     ///
     /// Prints partition and offset of each line as it is acknowledged, in the order of the lines. Goes on when a broker is
@@ -89,7 +95,8 @@ pub(crate) enum Command {
     Produce(ProduceArguments),
     /// Print the records of a topic, one value a line.
     ///
-    /// Within a partition records come in order. Ctrl-C ends it.
+    /// Within a partition records come in order. Ctrl-C ends it. As a member of a group, it shares the topic with the others
+    /// and commits what it has printed.
     Consume(ConsumeArguments),
     /// Read and check the files of a log, without a broker; Kafka's files too.
     Log {
@@ -255,10 +262,14 @@ pub(crate) struct ConsumeArguments {
     /// Only this partition. May be repeated [default: all].
     #[arg(long, value_name = "PARTITION", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) partition: Vec<i32>,
+    /// Read as a member of this group: from where it has come to, and only where it has not yet come to anything from
+    /// --from, which is `beginning` or `end` then.
+    #[arg(long, value_name = "GROUP", conflicts_with = "partition")]
+    pub(crate) group: Option<String>,
     /// End after so many records.
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_messages: Option<u64>,
-    /// End where the partitions ended when this command began.
+    /// End where the partitions ended when this command began; in a group, those that this member has.
     #[arg(long)]
     pub(crate) exit_at_end: bool,
     /// Print each key and a tab before its value.

@@ -7,6 +7,7 @@ mod args;
 mod config;
 mod consume;
 mod doctor;
+mod group;
 mod interrupt;
 mod lines;
 mod log;
@@ -56,6 +57,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         match &cli.command {
             Command::Topic { command } => topic::run(command, &cli.global).await,
             Command::Config { command } => config::run(command, &cli.global).await,
+            Command::Group { command } => group::run(command, &cli.global).await,
             Command::Produce(arguments) => produce::run(arguments, &cli.global).await,
             Command::Consume(arguments) => consume::run(arguments, &cli.global).await,
             Command::Doctor(_) | Command::Log { .. } => unreachable!("it was run above"),

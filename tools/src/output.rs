@@ -1,7 +1,9 @@
 //! Printing results and errors.
 
 use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
 
+use corelog_client::AdminError;
 use serde::Serialize;
 
 use crate::args::Format;
@@ -44,6 +46,29 @@ fn chain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// What was done, and what failed.
+pub(crate) fn split<T>(
+    results: impl IntoIterator<Item = Result<T, AdminError>>,
+) -> (Vec<T>, Vec<AdminError>) {
+    let mut done = Vec::new();
+    let mut failures = Vec::new();
+    for result in results {
+        match result {
+            Ok(result) => done.push(result),
+            Err(error) => failures.push(error),
+        }
+    }
+    (done, failures)
+}
+
+/// Prints what failed; the rest was done.
+pub(crate) fn report(failures: &[AdminError], format: Format) -> ExitCode {
+    for failure in failures {
+        print_error(format, &anyhow::Error::new(failure.clone()));
+    }
+    ExitCode::from(u8::from(!failures.is_empty()))
 }
 
 /// Whoever read our output has had enough: `corelog consume t | head`.

@@ -187,7 +187,7 @@ async fn describe(admin: &Admin, names: &[String], format: Format) -> anyhow::Re
         names
     };
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (described, failures) = split(admin.describe_topics(&names).await?);
+    let (described, failures) = output::split(admin.describe_topics(&names).await?);
     let described: Vec<Described> = described.into_iter().map(Described::from).collect();
     output::print(format, &described, |out| {
         for topic in &described {
@@ -195,7 +195,7 @@ async fn describe(admin: &Admin, names: &[String], format: Format) -> anyhow::Re
         }
         Ok(())
     })?;
-    Ok(report(&failures, format))
+    Ok(output::report(&failures, format))
 }
 
 impl Described {
@@ -298,18 +298,14 @@ async fn delete(admin: &Admin, names: &[String], format: Format) -> anyhow::Resu
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let results = admin.delete_topics(&names).await?;
     let results = names.into_iter().zip(results);
-    let (deleted, failures) = split(
-        results
-            .map(|(name, result)| result.map(|()| name))
-            .collect(),
-    );
+    let (deleted, failures) = output::split(results.map(|(name, result)| result.map(|()| name)));
     output::print(format, &deleted, |out| {
         for name in &deleted {
             writeln!(out, "deleted {name}")?;
         }
         Ok(())
     })?;
-    Ok(report(&failures, format))
+    Ok(output::report(&failures, format))
 }
 
 #[derive(Serialize)]
@@ -330,9 +326,9 @@ async fn delete_records(
         .map(|partition| PartitionIndex::new(*partition))
         .collect();
     if wanted.is_empty() {
-        let (described, failures) = split(admin.describe_topics(&[name]).await?);
+        let (described, failures) = output::split(admin.describe_topics(&[name]).await?);
         if !failures.is_empty() {
-            return Ok(report(&failures, format));
+            return Ok(output::report(&failures, format));
         }
         let partitions = described.into_iter().flat_map(|topic| topic.partitions);
         wanted = partitions.map(|partition| partition.index).collect();
@@ -408,30 +404,6 @@ async fn add_partitions(
         writeln!(out, "{name} {has} {count} partitions")
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn split<T>(results: Vec<Result<T, AdminError>>) -> (Vec<T>, Vec<AdminError>) {
-    let mut done = Vec::with_capacity(results.len());
-    let mut failures = Vec::new();
-    for result in results {
-        match result {
-            Ok(result) => done.push(result),
-            Err(error) => failures.push(error),
-        }
-    }
-    (done, failures)
-}
-
-/// Prints what failed; the rest was done.
-fn report(failures: &[AdminError], format: Format) -> ExitCode {
-    for failure in failures {
-        output::print_error(format, &anyhow::Error::new(failure.clone()));
-    }
-    if failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    }
 }
 
 fn join(ids: &[i32]) -> String {

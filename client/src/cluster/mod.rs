@@ -179,6 +179,17 @@ impl Cluster {
         slot.get(&[dial], &self.settings).await
     }
 
+    /// As [`node`](Self::node), of a broker that may be younger than this client's metadata.
+    pub(crate) async fn reach(&self, node: Node) -> Result<Connection, RequestError> {
+        match self.node(node).await {
+            Err(ConnectionError::UnknownBroker { .. }) => {
+                self.refresh(self.image().version).await?;
+                Ok(self.node(node).await?)
+            }
+            connected => Ok(connected?),
+        }
+    }
+
     fn forget_brokers_not_in(&self, image: &ClusterImage) {
         self.nodes
             .lock()

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Reads a duration that is not negative; `None` if the text is not one.
-pub(super) fn parse_iso_duration(text: &str) -> Option<Duration> {
+/// Reads an ISO 8601 duration of days, hours, minutes and seconds that is not negative, such as `P2DT3H4M5.5S`; `None` if the
+/// text is not one.
+pub fn parse_iso_duration(text: &str) -> Option<Duration> {
     let text = text.strip_prefix('P')?;
     let (days, time) = match text.split_once('T') {
         Some((days, time)) if !time.is_empty() => (days, time),

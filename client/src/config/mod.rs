@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub(crate) use group::GroupSettings;
+pub use iso_duration::parse_iso_duration;
 pub(crate) use settings::{
     AdminSettings, BackoffSettings, ConnectionSettings, ConsumerSettings, ProducerSettings,
 };

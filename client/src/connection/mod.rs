@@ -25,14 +25,13 @@ use tokio::time::Instant;
 use tracing::debug;
 
 pub(crate) use dial::{Dial, dial};
-pub(crate) use reply::{PendingReply, PendingWrite};
+pub(crate) use reply::{PendingReply, PendingWrite, name_of};
 
 use crate::error::{ConnectionError, RequestError};
-use reply::name_of;
 
 /// A request and the message that answers it.
-pub(crate) trait Request: EncodeMessage {
-    type Response: Message;
+pub(crate) trait Request: EncodeMessage + Sync {
+    type Response: Message + Send;
 }
 
 /// An open connection; clones share it. The last one to go closes it.

@@ -1,4 +1,4 @@
-//! Managing topics.
+//! Managing topics and groups.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use corelog_protocol::ErrorCode;
 use thiserror::Error;
 
 use super::RequestError;
+use crate::record::TopicPartition;
 
-/// An admin call that failed, as a whole or for one topic.
+/// An admin call that failed, as a whole or for one of the things that it names.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum AdminError {
@@ -29,6 +30,28 @@ pub enum AdminError {
         /// Kafka's error code.
         code: ErrorCode,
         /// The broker's words.
+        message: String,
+    },
+    /// The broker refused it for one group.
+    #[error("group {group}: {code}: {message}")]
+    Group {
+        /// The group's name.
+        group: String,
+        /// Kafka's error code.
+        code: ErrorCode,
+        /// The coordinator's words.
+        message: String,
+    },
+    /// The broker refused it for one partition's offset of a group.
+    #[error("group {group}: {partition}: {code}: {message}")]
+    GroupOffset {
+        /// The group's name.
+        group: String,
+        /// The partition.
+        partition: TopicPartition,
+        /// Kafka's error code.
+        code: ErrorCode,
+        /// The coordinator's words.
         message: String,
     },
     /// No answer within `default.api.timeout.ms`.
@@ -68,7 +91,10 @@ impl AdminError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Topic { code, .. } | Self::Broker { code, .. } => code.is_retriable(),
+            Self::Topic { code, .. }
+            | Self::Broker { code, .. }
+            | Self::Group { code, .. }
+            | Self::GroupOffset { code, .. } => code.is_retriable(),
             Self::Timeout { .. } => true,
             Self::Request(error) => error.is_retriable(),
             Self::IncompleteAnswer { .. } | Self::OutcomeUnknown { .. } => false,

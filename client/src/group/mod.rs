@@ -6,7 +6,6 @@
 //! giving partitions up, taking them, telling the listener.
 
 mod commits;
-mod coordinator;
 mod heartbeats;
 mod holdings;
 mod listener;

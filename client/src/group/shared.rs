@@ -6,10 +6,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::commits::CommitQueue;
-use super::coordinator::Coordinator;
 use super::membership::{Identity, Membership};
 use crate::cluster::Cluster;
 use crate::config::GroupSettings;
+use crate::coordinator::Coordinator;
 
 pub(super) struct Shared {
     pub(super) settings: GroupSettings,

@@ -4,24 +4,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use corelog_protocol::ErrorCode;
 use corelog_protocol::native::{
-    ConsumerGroupHeartbeatResponse, FindCoordinatorRequest, OffsetCommitResponse,
+    ConsumerGroupHeartbeatResponse, DeleteGroupsResponse, DescribeGroupsResponse,
+    FindCoordinatorRequest, ListGroupsResponse, OffsetCommitResponse, OffsetDeleteResponse,
     OffsetFetchResponse, RouteHint,
 };
 use tracing::debug;
 
 use crate::cluster::{Cluster, Node};
 use crate::connection::Request;
-use crate::error::{ConnectionError, RequestError, words};
+use crate::error::{RequestError, words};
 
-pub(super) struct Coordinator {
+pub(crate) struct Coordinator {
     cluster: Arc<Cluster>,
     group: String,
     node: Mutex<Option<Node>>,
 }
 
 /// What every answer of a coordinator says.
-pub(super) trait FromCoordinator {
+pub(crate) trait FromCoordinator {
     fn error(&self) -> ErrorCode;
+    fn error_message(&self) -> Option<&str>;
     fn hint(&self) -> Option<RouteHint>;
 }
 
@@ -30,6 +32,10 @@ macro_rules! from_coordinator {
         $(impl FromCoordinator for $response {
             fn error(&self) -> ErrorCode {
                 self.error
+            }
+
+            fn error_message(&self) -> Option<&str> {
+                self.error_message.as_deref()
             }
 
             fn hint(&self) -> Option<RouteHint> {
@@ -43,10 +49,49 @@ from_coordinator! {
     ConsumerGroupHeartbeatResponse,
     OffsetCommitResponse,
     OffsetFetchResponse,
+    OffsetDeleteResponse,
+}
+
+impl FromCoordinator for ListGroupsResponse {
+    fn error(&self) -> ErrorCode {
+        self.error
+    }
+
+    fn error_message(&self) -> Option<&str> {
+        self.error_message.as_deref()
+    }
+
+    fn hint(&self) -> Option<RouteHint> {
+        None
+    }
+}
+
+/// Of answers about the one group that was asked about.
+macro_rules! from_coordinator_of_one {
+    ($($response:ty,)*) => {
+        $(impl FromCoordinator for $response {
+            fn error(&self) -> ErrorCode {
+                self.groups.first().map_or(ErrorCode::None, |group| group.error)
+            }
+
+            fn error_message(&self) -> Option<&str> {
+                self.groups.first()?.error_message.as_deref()
+            }
+
+            fn hint(&self) -> Option<RouteHint> {
+                None
+            }
+        })*
+    };
+}
+
+from_coordinator_of_one! {
+    DescribeGroupsResponse,
+    DeleteGroupsResponse,
 }
 
 impl Coordinator {
-    pub(super) fn new(cluster: Arc<Cluster>, group: String) -> Self {
+    pub(crate) fn new(cluster: Arc<Cluster>, group: String) -> Self {
         Self {
             cluster,
             group,
@@ -56,23 +101,29 @@ impl Coordinator {
 
     /// Asks the coordinator once. Its answer may hold an error; if that says that another one is to be asked, the next
     /// call does.
-    pub(super) async fn call<R>(&self, request: &R) -> Result<R::Response, RequestError>
+    pub(crate) async fn call<R>(&self, request: &R) -> Result<R::Response, RequestError>
+    where
+        R: Request<Response: FromCoordinator>,
+    {
+        self.call_noting(request, &mut false).await
+    }
+
+    /// As [`call`](Self::call); sets `sent` before the first byte of the request may have left.
+    pub(crate) async fn call_noting<R>(
+        &self,
+        request: &R,
+        sent: &mut bool,
+    ) -> Result<R::Response, RequestError>
     where
         R: Request<Response: FromCoordinator>,
     {
         let node = self.find().await?;
-        let answer = match self.cluster.node(node).await {
-            Ok(connection) => connection.call(request).await,
-            Err(ConnectionError::UnknownBroker { .. }) => {
-                // It is younger than this client's metadata.
-                let version = self.cluster.image().version;
-                self.cluster.refresh(version).await?;
-                match self.cluster.node(node).await {
-                    Ok(connection) => connection.call(request).await,
-                    Err(error) => Err(error.into()),
-                }
+        let answer = match self.cluster.reach(node).await {
+            Ok(connection) => {
+                *sent = true;
+                connection.call(request).await
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         match &answer {
             Ok(response) if has_moved(response.error()) => self.forget(node),
@@ -89,7 +140,8 @@ impl Coordinator {
         answer
     }
 
-    async fn find(&self) -> Result<Node, RequestError> {
+    /// Where the coordinator is: known, or asked of any broker.
+    pub(crate) async fn find(&self) -> Result<Node, RequestError> {
         if let Some(node) = *self.node.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(node);
         }
