@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corelog_client::{ErrorCode, Offset, PartitionIndex, ShardId};
+use corelog_client::{ErrorCode, Offset, PartitionIndex, ShardId, TopicId};
 use corelog_protocol::native::{
     ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, Coordinator,
-    FindCoordinatorRequest, FindCoordinatorResponse, Frame, Message, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetCommitTopicResponse, OffsetFetchPartitionResponse,
+    DeleteGroupsRequest, DeleteGroupsResponse, DeletedGroup, DescribeGroupsRequest,
+    DescribeGroupsResponse, FindCoordinatorRequest, FindCoordinatorResponse, Frame,
+    GroupDescription, GroupKind, GroupMember, GroupState, ListGroupsResponse, ListedGroup, Message,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitTopicResponse, OffsetDeleteRequest,
+    OffsetDeleteResponse, OffsetDeleteTopicResponse, OffsetFetchPartitionResponse,
     OffsetFetchRequest, OffsetFetchResponse, OffsetFetchTopicResponse, OffsetPartitionError,
     TopicPartitions,
 };
@@ -29,6 +32,10 @@ pub(crate) struct Group {
     pub(crate) commit_errors: VecDeque<ErrorCode>,
     pub(crate) partition_errors: VecDeque<ErrorCode>,
     pub(crate) fetch_errors: VecDeque<ErrorCode>,
+    /// Answers of the next requests to describe or delete the group.
+    pub(crate) admin_errors: VecDeque<ErrorCode>,
+    /// The next deletion of the group is carried out, and its answer lost.
+    pub(crate) lose_after_delete: bool,
     /// Commits wait for their answers.
     pub(crate) hold_commits: bool,
     /// What the member did, in order.
@@ -48,6 +55,8 @@ impl Default for Group {
             commit_errors: VecDeque::new(),
             partition_errors: VecDeque::new(),
             fetch_errors: VecDeque::new(),
+            admin_errors: VecDeque::new(),
+            lose_after_delete: false,
             hold_commits: false,
             events: Vec::new(),
             lookups: 0,
@@ -117,9 +126,126 @@ pub(crate) fn about_groups(
             };
             outlet.reply(frame, &response, Bytes::new());
         }
+        ApiKey::ListGroups => {
+            let group = ListedGroup {
+                group: "billing".to_owned(),
+                kind: GroupKind::Consumer,
+                state: GroupState::Stable,
+            };
+            let error = state.group.admin_errors.pop_front();
+            let response = ListGroupsResponse {
+                error: error.unwrap_or(ErrorCode::None),
+                error_message: None,
+                groups: vec![group],
+            };
+            outlet.reply(frame, &response, Bytes::new());
+        }
+        ApiKey::DescribeGroups => {
+            let request = DescribeGroupsRequest::decode(metadata).unwrap();
+            let groups = request.groups.into_iter();
+            let response = DescribeGroupsResponse {
+                groups: groups
+                    .map(|group| match refusal(is_elsewhere, &mut state.group) {
+                        Some(code) => GroupDescription::refused(group, code, None),
+                        None => describe(group, &state),
+                    })
+                    .collect(),
+            };
+            outlet.reply(frame, &response, Bytes::new());
+        }
+        ApiKey::DeleteGroups => {
+            let request = DeleteGroupsRequest::decode(metadata).unwrap();
+            let groups = request.groups.into_iter();
+            let response = DeleteGroupsResponse {
+                groups: groups
+                    .map(|group| DeletedGroup {
+                        error: refusal(is_elsewhere, &mut state.group).unwrap_or(ErrorCode::None),
+                        error_message: None,
+                        group,
+                    })
+                    .collect(),
+            };
+            state.group.events.push("deletes the group".to_owned());
+            if std::mem::take(&mut state.group.lose_after_delete) {
+                state.lose_connections();
+            } else {
+                outlet.reply(frame, &response, Bytes::new());
+            }
+        }
+        ApiKey::OffsetDelete => {
+            let request = OffsetDeleteRequest::decode(metadata).unwrap();
+            let response = if is_elsewhere {
+                OffsetDeleteResponse::refused(ErrorCode::NotCoordinator, None)
+            } else {
+                forget(&request, &mut state.group)
+            };
+            outlet.reply(frame, &response, Bytes::new());
+        }
         _ => return false,
     }
     true
+}
+
+fn refusal(is_elsewhere: bool, group: &mut Group) -> Option<ErrorCode> {
+    match is_elsewhere {
+        true => Some(ErrorCode::NotCoordinator),
+        false => group.admin_errors.pop_front(),
+    }
+}
+
+fn describe(group: String, state: &State) -> GroupDescription {
+    let has = vec![TopicPartitions {
+        topic_id: state.topics["orders"].id,
+        partitions: state
+            .group
+            .assigned
+            .iter()
+            .map(|index| PartitionIndex::new(*index))
+            .collect(),
+    }];
+    // One of a topic that is gone.
+    let gone = TopicPartitions {
+        topic_id: TopicId::from_bytes([9; 16]),
+        partitions: vec![PartitionIndex::ZERO],
+    };
+    let member = GroupMember {
+        member_id: "m".to_owned(),
+        epoch: 3,
+        topic_names: vec!["orders".to_owned()],
+        target: [&has[..], &[gone]].concat(),
+        assigned: has,
+        ..GroupMember::default()
+    };
+    GroupDescription {
+        state: GroupState::Reconciling,
+        epoch: 4,
+        members: vec![member],
+        ..GroupDescription::refused(group, ErrorCode::None, None)
+    }
+}
+
+fn forget(request: &OffsetDeleteRequest, group: &mut Group) -> OffsetDeleteResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let error = group.partition_errors.pop_front();
+            if error.is_none() {
+                group.committed.remove(&partition.get());
+            }
+            OffsetPartitionError {
+                partition: *partition,
+                error: error.unwrap_or(ErrorCode::None),
+                error_message: None,
+            }
+        });
+        OffsetDeleteTopicResponse {
+            name: topic.name.clone(),
+            partitions: partitions.collect(),
+        }
+    });
+    OffsetDeleteResponse {
+        topics: topics.collect(),
+        ..OffsetDeleteResponse::refused(ErrorCode::None, None)
+    }
 }
 
 fn heartbeat(
@@ -171,7 +297,8 @@ fn heartbeat(
 
 fn commit(request: &OffsetCommitRequest, state: &mut State) -> OffsetCommitResponse {
     let group = &mut state.group;
-    let epoch = request.member.as_ref().unwrap().epoch;
+    // An administrator says none.
+    let epoch = request.member.as_ref().map(|member| member.epoch);
     let offsets: BTreeSet<String> = request
         .topics
         .iter()
@@ -179,13 +306,14 @@ fn commit(request: &OffsetCommitRequest, state: &mut State) -> OffsetCommitRespo
         .map(|it| format!("{}@{}", it.partition, it.offset))
         .collect();
     let offsets: Vec<String> = offsets.into_iter().collect();
-    group
-        .events
-        .push(format!("epoch {epoch} commits [{}]", offsets.join(" ")));
+    group.events.push(match epoch {
+        Some(epoch) => format!("epoch {epoch} commits [{}]", offsets.join(" ")),
+        None => format!("somebody commits [{}]", offsets.join(" ")),
+    });
     if let Some(code) = group.commit_errors.pop_front() {
         return OffsetCommitResponse::refused(code, Some("so there".to_owned()));
     }
-    if epoch != group.epoch {
+    if epoch.is_some_and(|epoch| epoch != group.epoch) {
         return OffsetCommitResponse::refused(ErrorCode::StaleMemberEpoch, None);
     }
     let topics = request.topics.iter().map(|topic| {
@@ -216,7 +344,18 @@ fn fetch(request: &OffsetFetchRequest, state: &mut State) -> OffsetFetchResponse
     if let Some(code) = group.fetch_errors.pop_front() {
         return OffsetFetchResponse::refused(code, None);
     }
-    let asked = request.topics.as_ref().unwrap();
+    let all = || {
+        vec![TopicPartitions {
+            topic_id: state.topics["orders"].id,
+            partitions: group
+                .committed
+                .keys()
+                .copied()
+                .map(PartitionIndex::new)
+                .collect(),
+        }]
+    };
+    let asked = request.topics.clone().unwrap_or_else(all);
     let topics = asked.iter().map(|topic| OffsetFetchTopicResponse {
         topic_id: topic.topic_id,
         name: "orders".to_owned(),

@@ -142,9 +142,7 @@ impl FakeBroker {
     }
 
     pub(crate) fn drop_connections(&self) {
-        for connection in self.state.state().connections.drain(..) {
-            connection.abort();
-        }
+        self.state.state().lose_connections();
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -209,6 +207,12 @@ impl Shared {
 }
 
 impl State {
+    pub(crate) fn lose_connections(&mut self) {
+        for connection in self.connections.drain(..) {
+            connection.abort();
+        }
+    }
+
     pub(crate) fn topic_by_id(&mut self, id: TopicId) -> Option<&mut Topic> {
         self.topics.values_mut().find(|topic| topic.id == id)
     }

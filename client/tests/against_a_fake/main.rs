@@ -8,6 +8,7 @@ mod connecting;
 mod consuming;
 mod coordinator;
 mod fake;
+mod group_admin;
 mod group_members;
 mod idempotence;
 mod log;

@@ -19,6 +19,10 @@ pub enum CoordinatorError {
     )]
     IsClassic(GroupId),
     #[error(
+        "group `{0}` has members, and only they commit its offsets: stop them before somebody else does"
+    )]
+    Inhabited(GroupId),
+    #[error(
         "members of the group read topic `{topic}`: stop them, or have them unsubscribe from it, \
          before its offsets are deleted"
     )]
@@ -37,6 +41,7 @@ impl CoordinatorError {
             Self::Consumer(error) => error.code(),
             Self::Classic(error) => error.code(),
             Self::NotFound(_) | Self::IsClassic(_) => ErrorCode::GroupIdNotFound,
+            Self::Inhabited(_) => ErrorCode::UnknownMemberId,
             Self::Subscribed { .. } => ErrorCode::GroupSubscribedToTopic,
             // The next try finds the topic gone, or there.
             Self::TopicChanged { .. } => ErrorCode::CoordinatorLoadInProgress,

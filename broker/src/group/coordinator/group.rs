@@ -262,6 +262,10 @@ impl Group {
         by: &Claim,
         now: Instant,
     ) -> Result<(), CoordinatorError> {
+        let by_nobody = by.member_id.is_none() && by.instance_id.is_none() && by.epoch.is_none();
+        if by_nobody && self.has_members() {
+            return Err(CoordinatorError::Inhabited(group_id.clone()));
+        }
         match &mut self.members {
             Members::None => match (&by.epoch, &by.member_id) {
                 (None, _) => Ok(()),
@@ -285,6 +289,17 @@ impl Group {
                 };
                 Ok(group.check_commit(now, &claim)?)
             }
+        }
+    }
+
+    fn has_members(&self) -> bool {
+        match &self.members {
+            Members::None => false,
+            Members::Consumer(group) => !group.is_empty(),
+            Members::Classic(group) => !matches!(
+                group.state(),
+                classic::GroupState::Empty | classic::GroupState::Dead
+            ),
         }
     }
 
