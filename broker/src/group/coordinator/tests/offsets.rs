@@ -63,6 +63,8 @@ fn while_a_group_has_members_only_they_commit_and_at_their_epoch() {
     let refused = |result: Result<(), CoordinatorError>| result.unwrap_err().code();
 
     let stranger = rig.commit("g", Claim::default(), &offset);
+    let said = stranger.as_ref().unwrap_err().to_string();
+    assert!(said.contains("only they commit its offsets"), "{said}");
     assert_eq!(refused(stranger), ErrorCode::UnknownMemberId);
     let unknown = rig.commit("g", member("b", joined.member_epoch), &offset);
     assert_eq!(refused(unknown), ErrorCode::UnknownMemberId);
