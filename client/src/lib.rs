@@ -70,7 +70,7 @@
 //!
 //! | for | see |
 //! |---|---|
-//! | settings of producers, readers, members | [`Producer`], [`Consumer`], [`GroupConsumer`] |
+//! | settings of connections, producers, readers, members | [`ClientConfig`], [`Producer`], [`Consumer`], [`GroupConsumer`] |
 //! | hearing which partitions come and go | [`RebalanceListener`], the example `consume_in_a_group` |
 //! | state per key, committed by hand | the example `keyed_processing` |
 //! | topics, partitions, settings, groups, offsets | [`Admin`] |
@@ -116,7 +116,7 @@ pub use group::{
 };
 pub use metadata::PartitionInfo;
 pub use offsets::ListedOffset;
-pub use producer::{Delivery, Producer, ProducerMetrics};
+pub use producer::{Delivery, DeliveryLatency, Producer, ProducerMetrics};
 pub use record::{
     ConsumerRecord, Header, ProducerRecord, RecordHeader, RecordMetadata, TopicPartition,
 };

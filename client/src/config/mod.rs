@@ -23,6 +23,21 @@ use crate::error::ConfigError;
 
 /// Kafka-named settings of a client, in the order of their names.
 ///
+/// Every client has those of connections; [`Producer`](crate::Producer), [`Consumer`](crate::Consumer) and
+/// [`GroupConsumer`](crate::GroupConsumer) say which others they have. An [`Admin`](crate::Admin) adds
+/// `default.api.timeout.ms`, 60000.
+///
+/// | setting | default | meaning |
+/// |---|---|---|
+/// | `bootstrap.servers` | required | brokers to find the cluster by: `host:port`, several separated by commas |
+/// | `client.id` | `corelog` | what the program calls itself to the broker |
+/// | `request.timeout.ms` | 30000 | how long one request waits for its answer |
+/// | `retry.backoff.ms`, `retry.backoff.max.ms` | 100, 1000 | the first and the longest pause before something is tried again |
+/// | `reconnect.backoff.ms`, `reconnect.backoff.max.ms` | 50, 1000 | the same before a connection is opened again |
+/// | `socket.connection.setup.timeout.ms` | 10000 | how long a connection may take to open |
+/// | `metadata.max.age.ms` | 300000 | when topics and leaders are looked up again |
+/// | `send.buffer.bytes`, `receive.buffer.bytes` | -1 | of each socket; -1 leaves it to the operating system |
+///
 /// ```
 /// use corelog_client::ClientConfig;
 ///

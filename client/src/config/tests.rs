@@ -148,3 +148,34 @@ fn a_reset_by_duration_is_read_with_its_duration() {
         assert!(error.to_string().contains("by_duration:P"), "{error}");
     }
 }
+
+/// What a client that is given an unknown setting lists, against the tables that its readers find.
+#[test]
+fn every_setting_is_in_a_table_of_its_client() {
+    let unknown = config().set("unknown", 1).set("group.id", "g");
+    let connections = include_str!("mod.rs");
+    let consumers = include_str!("../consumer/mod.rs");
+    for (error, own) in [
+        (
+            ProducerSettings::read(&unknown).unwrap_err(),
+            include_str!("../producer/mod.rs"),
+        ),
+        (ConsumerSettings::read(&unknown).unwrap_err(), consumers),
+        (
+            GroupSettings::read(&unknown).unwrap_err(),
+            include_str!("../group/mod.rs"),
+        ),
+    ] {
+        let ConfigError::UnknownName { role, known, .. } = error else {
+            panic!("{error}");
+        };
+        for name in known.split(", ") {
+            let row = |line: &str| line.starts_with("/// |") && line.contains(&format!("`{name}`"));
+            let is_told = [own, connections]
+                .iter()
+                .chain((role == "group consumer").then_some(&consumers))
+                .any(|page| page.lines().any(row));
+            assert!(is_told, "{role}: no table tells of {name}");
+        }
+    }
+}

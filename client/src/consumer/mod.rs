@@ -53,6 +53,23 @@ use shared::Shared;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Settings
+///
+/// Those of connections, in [`ClientConfig`], and:
+///
+/// | setting | default | meaning |
+/// |---|---|---|
+/// | `auto.offset.reset` | `latest` | where a partition begins that has no position, or one that its log does not hold: `earliest`, `latest`, `by_duration:PT1H`, or `none`, which is an error of `poll` |
+/// | `fetch.mode` | `subscribe` | how records come: `subscribe`, the broker sends them as they are written; `fetch`, they are asked for |
+/// | `fetch.max.bytes` | 52428800 | bytes fetched ahead from one core of a broker |
+/// | `max.partition.fetch.bytes` | 1048576 | bytes of one partition in an answer |
+/// | `fetch.min.bytes` | 1 | an answer waits for so many |
+/// | `fetch.max.wait.ms` | 500 | but no longer than this |
+/// | `max.poll.records` | 500 | most records of one `poll` |
+/// | `isolation.level` | `read_uncommitted` | `read_committed` leaves out what a transaction has not committed |
+/// | `check.crcs` | `true` | whether the checksum of each batch is compared |
+/// | `default.api.timeout.ms` | 60000 | how long offsets are asked for |
 pub struct Consumer {
     shared: Arc<Shared>,
     poller: Poller,

@@ -10,6 +10,7 @@ mod clock;
 mod delivery;
 mod identity;
 mod lane;
+mod latency;
 mod memory;
 mod node;
 mod partitioner;
@@ -27,6 +28,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 pub use delivery::Delivery;
+pub use latency::DeliveryLatency;
 
 use crate::backoff::Backoff;
 use crate::cluster::Cluster;
@@ -37,6 +39,7 @@ use crate::record::ProducerRecord;
 use delivery::Settled;
 use lane::Appended;
 use memory::Reservation;
+use partitioner::CustomPartitioner;
 use shared::{Shared, TopicLanes};
 
 /// Sends records to topics. Clones share batches, connections and memory; a program needs one.
@@ -55,6 +58,25 @@ use shared::{Shared, TopicLanes};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Settings
+///
+/// Those of connections, in [`ClientConfig`], and:
+///
+/// | setting | default | meaning |
+/// |---|---|---|
+/// | `acks` | `all` | when a record counts as written: `0` once sent, `1` by the leader, `all` by every in-sync replica |
+/// | `enable.idempotence` | `true` | whether a batch that is sent again is written once; it needs `acks=all`, `retries` above 0 and at most 5 in flight, and is off by itself where one of them says otherwise |
+/// | `max.in.flight.requests.per.connection` | 5 | requests to one core of a broker that wait for their answers |
+/// | `delivery.timeout.ms` | 120000 | from `send` to the acknowledgement, at least `linger.ms` and `request.timeout.ms` together |
+/// | `retries` | 2147483647 | how often a batch is sent again within that time |
+/// | `linger.ms` | 5 | how long a batch waits to be filled |
+/// | `batch.size` | 131072 | bytes of a batch, before compression |
+/// | `buffer.memory` | 33554432 | bytes of all batches; `send` waits while they are in use |
+/// | `max.block.ms` | 60000 | how long `send` waits for that, and for a topic's metadata |
+/// | `max.request.size` | 1048576 | bytes of a request, and so of a record |
+/// | `compression.type` | `none` | of batches: `none`, `gzip`, `snappy`, `lz4`, `zstd` |
+/// | `partitioner` | `default` | where records without a key go: `default`, the same partition until its batch is full; `round_robin`, the next one each time; or see [`Producer::with_partitioner`] |
 #[derive(Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -71,7 +93,8 @@ impl Drop for Handle {
     }
 }
 
-/// Counts since the producer was built.
+/// Counts since the producer was built. A batch is `bytes / batches` full on average, and its records wait in
+/// `buffered_bytes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProducerMetrics {
     /// Records acknowledged.
@@ -86,8 +109,10 @@ pub struct ProducerMetrics {
     pub retries: u64,
     /// Records that failed for good.
     pub errors: u64,
-    /// Bytes of `buffer.memory` in use.
+    /// Bytes of `buffer.memory` in use: the queue.
     pub buffered_bytes: usize,
+    /// How long the records that are acknowledged took.
+    pub latency: DeliveryLatency,
 }
 
 impl Producer {
@@ -97,9 +122,48 @@ impl Producer {
     /// # Errors
     /// A setting that is unknown or out of range; no bootstrap server that answers.
     pub async fn new(config: &ClientConfig) -> Result<Self, ConnectError> {
+        Self::start(config, None).await
+    }
+
+    /// As [`new`](Self::new), with a rule of the program's own in the place of `partitioner` and of the key's hash: of a
+    /// record that names no partition, and the number of its topic's partitions, the partition. `send` refuses a partition
+    /// that the topic does not have.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use corelog_client::{ClientConfig, PartitionIndex, Producer};
+    ///
+    /// let config = ClientConfig::new().set("bootstrap.servers", "127.0.0.1:9190");
+    /// // The large customers have partition 0 to themselves.
+    /// let producer = Producer::with_partitioner(&config, |record, partitions| {
+    ///     let key = record.key.unwrap_or_default();
+    ///     if key.starts_with(b"large-") || partitions == 1 {
+    ///         return PartitionIndex::ZERO;
+    ///     }
+    ///     let hash: usize = key.iter().map(|byte| usize::from(*byte)).sum();
+    ///     PartitionIndex::new(1 + i32::try_from(hash % (partitions - 1)).unwrap_or(0))
+    /// })
+    /// .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub async fn with_partitioner(
+        config: &ClientConfig,
+        partitioner: impl Fn(&ProducerRecord<'_>, usize) -> PartitionIndex + Send + Sync + 'static,
+    ) -> Result<Self, ConnectError> {
+        Self::start(config, Some(Box::new(partitioner))).await
+    }
+
+    async fn start(
+        config: &ClientConfig,
+        partitioner: Option<CustomPartitioner>,
+    ) -> Result<Self, ConnectError> {
         let settings = ProducerSettings::read(config)?;
         let cluster = Cluster::connect(settings.connection.clone(), settings.max_block).await?;
-        let shared = Arc::new(Shared::new(settings, cluster));
+        let shared = Arc::new(Shared::new(settings, partitioner, cluster));
         shared.keep_task(shared.spawn(clock::run(Arc::clone(&shared))));
         shared.keep_task(shared.spawn(router::run(Arc::clone(&shared))));
         Ok(Self {
@@ -297,6 +361,7 @@ impl Producer {
             retries: counters.retries.get(),
             errors: counters.errors.get(),
             buffered_bytes: shared.memory.in_use(),
+            latency: counters.latencies.summary(),
         }
     }
 }
@@ -319,7 +384,12 @@ fn append(
         return Err(ProduceError::Closed);
     }
     let settings = &shared.settings;
-    let choice = partitioner::choose(record, topic, settings.partitioner)?;
+    let choice = partitioner::choose(
+        record,
+        topic,
+        settings.partitioner,
+        shared.partitioner.as_ref(),
+    )?;
     let mut index = choice.index;
     let mut may_open = !choice.sticky;
     loop {

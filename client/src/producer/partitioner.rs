@@ -2,13 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
-use corelog_protocol::partition_for_key;
+use corelog_protocol::{PartitionIndex, partition_for_key};
 use rand::Rng;
 
 use super::shared::TopicLanes;
 use crate::config::Partitioner;
 use crate::error::ProduceError;
 use crate::record::ProducerRecord;
+
+/// The caller's own rule: of a record that names no partition, and the number of its topic's partitions, the partition.
+pub(super) type CustomPartitioner =
+    Box<dyn Fn(&ProducerRecord<'_>, usize) -> PartitionIndex + Send + Sync>;
 
 /// Where a record goes, and whether it may go elsewhere instead.
 pub(super) struct Choice {
@@ -17,18 +21,22 @@ pub(super) struct Choice {
     pub(super) sticky: bool,
 }
 
-/// An explicit partition, else the key's, else the partitioner's.
+/// An explicit partition, else the custom partitioner's, else the key's, else the partitioner's.
 pub(super) fn choose(
     record: &ProducerRecord<'_>,
     topic: &TopicLanes,
     partitioner: Partitioner,
+    custom: Option<&CustomPartitioner>,
 ) -> Result<Choice, ProduceError> {
     let count = topic.lanes.len();
     let fixed = |index| Choice {
         index,
         sticky: false,
     };
-    if let Some(partition) = record.partition {
+    let named = record
+        .partition
+        .or_else(|| custom.map(|custom| custom(record, count)));
+    if let Some(partition) = named {
         return usize::try_from(partition.get())
             .ok()
             .filter(|index| *index < count)

@@ -106,6 +106,11 @@ fn acknowledge(part: Shipped, written: Written, shared: &Arc<Shared>) {
     shared.metrics.batches.add(1);
     shared.metrics.records.add(u64::from(part.batch.records));
     shared.metrics.bytes.add(part.bytes.len() as u64);
+    let latency = part.batch.opened.elapsed();
+    shared
+        .metrics
+        .latencies
+        .note(latency, u64::from(part.batch.records));
     part.lane.acknowledged(&part.batch);
     part.batch.settle(Ok(written));
     shared.list(&part.lane);

@@ -12,14 +12,18 @@ use tokio::task::AbortHandle;
 use super::clock::Lingering;
 use super::identity::IdentitySource;
 use super::lane::{Lane, Route};
+use super::latency::Latencies;
 use super::memory::Memory;
 use super::node::{self, NodeQueue};
+use super::partitioner::CustomPartitioner;
 use crate::cluster::{Cluster, ClusterImage, Node, Topic};
 use crate::config::ProducerSettings;
 use crate::record::TopicPartition;
 
 pub(super) struct Shared {
     pub(super) settings: ProducerSettings,
+    /// Takes the place of `partitioner`.
+    pub(super) partitioner: Option<CustomPartitioner>,
     pub(super) cluster: Arc<Cluster>,
     pub(super) memory: Memory,
     pub(super) metrics: Counters,
@@ -75,12 +79,18 @@ pub(super) struct Counters {
     pub(super) requests: Counter,
     pub(super) retries: Counter,
     pub(super) errors: Counter,
+    pub(super) latencies: Latencies,
 }
 
 impl Shared {
     /// Its tasks run on the runtime of this call.
-    pub(super) fn new(settings: ProducerSettings, cluster: Arc<Cluster>) -> Self {
+    pub(super) fn new(
+        settings: ProducerSettings,
+        partitioner: Option<CustomPartitioner>,
+        cluster: Arc<Cluster>,
+    ) -> Self {
         Self {
+            partitioner,
             memory: Memory::new(settings.buffer_bytes),
             lingering: Lingering::new(settings.linger),
             settings,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use corelog_client::{
-    Delivery, Offset, PartitionIndex, ProduceError, Producer, ProducerRecord, RecordMetadata,
-    ShardId, Timestamp,
+    Delivery, DeliveryLatency, Offset, PartitionIndex, ProduceError, Producer, ProducerRecord,
+    RecordMetadata, ShardId, Timestamp,
 };
 use corelog_protocol::partition_for_key;
 use futures_util::future::try_join_all;
@@ -130,6 +130,47 @@ async fn round_robin_spreads_single_records() {
     for partition in 0..4 {
         assert_eq!(broker.values("orders", partition).len(), 10);
     }
+}
+
+#[tokio::test]
+async fn a_custom_partitioner_places_what_names_no_partition() {
+    let broker = FakeBroker::start(&[("orders", 4)]).await;
+    let producer = Producer::with_partitioner(&broker.config(), |record, partitions| {
+        assert_eq!(partitions, 4);
+        let key = std::str::from_utf8(record.key.unwrap()).unwrap();
+        PartitionIndex::new(key.parse().unwrap())
+    })
+    .await
+    .unwrap();
+    for (key, partition) in [("3", 3), ("0", 0)] {
+        let record = ProducerRecord::to("orders").key(key).value(key);
+        producer.send(record).await.unwrap().await.unwrap();
+        assert_eq!(broker.values("orders", partition), [key]);
+    }
+    let named = ProducerRecord::to("orders")
+        .partition(PartitionIndex::new(1))
+        .value("named");
+    producer.send(named).await.unwrap().await.unwrap();
+    assert_eq!(broker.values("orders", 1), ["named"]);
+    let beyond = producer.send(ProducerRecord::to("orders").key("4")).await;
+    assert!(matches!(
+        beyond,
+        Err(ProduceError::NoSuchPartition { partitions: 4, .. })
+    ));
+}
+
+#[tokio::test]
+async fn latencies_are_those_of_what_was_acknowledged() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let config = broker.config().set("linger.ms", 20);
+    let producer = Producer::new(&config).await.unwrap();
+    assert_eq!(producer.metrics().latency, DeliveryLatency::default());
+    let start = std::time::Instant::now();
+    let record = ProducerRecord::to("orders").value("v");
+    producer.send(record).await.unwrap().await.unwrap();
+    let latency = producer.metrics().latency;
+    assert!(latency.p50 >= Duration::from_millis(19), "{latency}");
+    assert!(latency.max <= start.elapsed() * 2, "{latency}");
 }
 
 #[tokio::test]
