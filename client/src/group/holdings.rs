@@ -68,9 +68,8 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    /// Takes what the coordinator wants the member to have. True if it takes back what it gave and the member has not taken
-    /// yet: nothing that is owned tells it so.
-    pub(super) fn set_target(&mut self, assignment: &[TopicPartitions]) -> bool {
+    /// Takes what the coordinator wants the member to have. What it takes back before the member has taken it is free.
+    pub(super) fn set_target(&mut self, assignment: &[TopicPartitions]) {
         self.target = assignment
             .iter()
             .flat_map(|topic| {
@@ -81,15 +80,12 @@ impl Holdings {
             })
             .collect();
         let target = &self.target;
-        let before = self.incoming.len();
         self.incoming.retain(|id, _| target.contains(id));
-        let takes_back = self.incoming.len() < before;
         for id in self.target.clone() {
             if !self.owned.contains_key(&id) && !self.incoming.contains_key(&id) {
                 self.await_start(id);
             }
         }
-        takes_back
     }
 
     fn await_start(&mut self, id: IdPartition) {
@@ -231,13 +227,14 @@ impl Holdings {
         named(&self.owned)
     }
 
-    /// The partitions owned, as the coordinator names them.
-    pub(super) fn ids(&self) -> BTreeSet<IdPartition> {
-        self.owned.keys().copied().collect()
-    }
-
-    pub(super) fn is_owned_exactly(&self, partitions: &BTreeSet<IdPartition>) -> bool {
-        partitions.iter().eq(self.owned.keys())
+    /// What the coordinator must give to nobody else: what is owned, and what `poll` may take at any moment, also while
+    /// the coordinator is being told.
+    pub(super) fn claimed(&self) -> BTreeSet<IdPartition> {
+        self.owned
+            .keys()
+            .chain(self.incoming.keys())
+            .copied()
+            .collect()
     }
 
     /// Why a partition is not owned.

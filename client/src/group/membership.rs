@@ -1,8 +1,8 @@
 //! What a member of a group knows and wants, and what it says when (KIP-848). Plain state: the time is passed in, the
 //! heartbeats' task does the sending, `poll` does what the caller must see.
 //!
-//! Of its partitions it knows its [`Holdings`]. A heartbeat says what is owned, which is less only when `poll` has given
-//! something up. Put out of the group, a member has lost what it owned, and joins again when `poll` has told the caller.
+//! Of its partitions it knows its [`Holdings`]. A heartbeat says what is owned or may be taken at any moment, which is less
+//! only when `poll` has given something up or the coordinator has taken it back before. Put out of the group, a member has lost what it owned, and joins again when `poll` has told the caller.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -61,7 +61,7 @@ enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {
     subscription: Subscription,
-    owned: BTreeSet<IdPartition>,
+    claimed: BTreeSet<IdPartition>,
 }
 
 /// The heartbeat under way.
@@ -91,8 +91,6 @@ pub(super) struct Membership {
     sent: Option<Sent>,
     /// What the coordinator knows; none: say everything.
     said: Option<Said>,
-    /// The coordinator waits to hear what is owned, though that has not changed.
-    owes_owned: bool,
     interval: Duration,
     /// When the next heartbeat is due, unless there is news.
     due: Instant,
@@ -113,7 +111,6 @@ impl Membership {
             holdings: Holdings::default(),
             sent: None,
             said: None,
-            owes_owned: false,
             interval: Duration::from_secs(5),
             due: now,
             not_before: now,
@@ -261,9 +258,7 @@ impl Membership {
     fn has_news(&self) -> bool {
         match (&self.phase, &self.said) {
             (Phase::Member { .. }, Some(said)) => {
-                self.owes_owned
-                    || said.subscription != self.subscription
-                    || !self.holdings.is_owned_exactly(&said.owned)
+                said.subscription != self.subscription || self.holdings.claimed() != said.claimed
             }
             _ => false,
         }
@@ -272,7 +267,7 @@ impl Membership {
     fn heartbeat(&mut self, epoch: i32, now: Instant) -> ConsumerGroupHeartbeatRequest {
         let now_said = Said {
             subscription: self.subscription.clone(),
-            owned: self.holdings.ids(),
+            claimed: self.holdings.claimed(),
         };
         let mut request = ConsumerGroupHeartbeatRequest {
             group: self.identity.group.clone(),
@@ -281,8 +276,7 @@ impl Membership {
             instance_id: self.identity.instance_id.clone(),
             ..ConsumerGroupHeartbeatRequest::default()
         };
-        let owes_owned = std::mem::take(&mut self.owes_owned);
-        let waits = self.said.as_ref() == Some(&now_said) && !owes_owned;
+        let waits = self.said.as_ref() == Some(&now_said);
         if waits {
             let wait = self.interval.min(self.identity.longest_wait).as_millis();
             request.wait_ms = u32::try_from(wait).unwrap_or(u32::MAX);
@@ -302,8 +296,8 @@ impl Membership {
                 request.topic_names = Some(topics);
                 request.topic_pattern = Some(self.subscription.pattern.clone());
             }
-            if owes_owned || said.is_none_or(|said| said.owned != now_said.owned) {
-                request.owned = Some(by_topic(&now_said.owned));
+            if said.is_none_or(|said| said.claimed != now_said.claimed) {
+                request.owned = Some(by_topic(&now_said.claimed));
             }
         }
         self.sent = Some(Sent {
@@ -391,7 +385,7 @@ impl Membership {
         };
         self.not_before = now;
         if let Some(assignment) = &response.assignment {
-            self.owes_owned |= self.holdings.set_target(assignment);
+            self.holdings.set_target(assignment);
         }
     }
 
