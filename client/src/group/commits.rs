@@ -17,7 +17,6 @@ use super::offsets::CommittedOffset;
 use super::shared::Shared;
 use crate::backoff::Backoff;
 use crate::error::{GroupError, words};
-use crate::record::TopicPartition;
 
 /// Most commits that wait. Whoever commits without waiting must not fill the memory.
 const MAX_WAITING: usize = 1_000;
@@ -87,8 +86,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         for commit in &commits {
             for (partition, offset) in &commit.offsets {
-                let name = partition.name.clone();
-                attempt.left.insert(partition.id, (name, offset.clone()));
+                let waiting = (partition.clone(), offset.clone());
+                attempt.left.insert(partition.id, waiting);
             }
         }
         attempt.run().await;
@@ -109,7 +108,7 @@ struct Attempt<'a> {
     shared: &'a Shared,
     begun: Instant,
     deadline: Instant,
-    left: BTreeMap<IdPartition, (TopicPartition, CommittedOffset)>,
+    left: BTreeMap<IdPartition, (Owned, CommittedOffset)>,
     failed: BTreeMap<IdPartition, GroupError>,
 }
 
@@ -166,11 +165,12 @@ impl Attempt<'_> {
         let membership = self.shared.membership();
         let failed = &mut self.failed;
         self.left.retain(|id, (partition, _)| {
-            let owns = membership.holdings.owns(*id);
+            // Where it came back, it begins where another member has come to.
+            let owns = membership.holdings.still_owns(partition);
             if !owns {
                 let error = GroupError::NotOwned {
                     group: membership.group().to_owned(),
-                    partition: partition.clone(),
+                    partition: partition.name.clone(),
                     reason: membership.holdings.why_not_owned().to_owned(),
                 };
                 failed.insert(*id, error);
@@ -227,20 +227,20 @@ impl Attempt<'_> {
                     topic_id: topic.topic_id,
                     partition: answer.partition,
                 };
-                let Some((name, committed)) = self.left.get(&id) else {
+                let Some((owned, committed)) = self.left.get(&id) else {
                     continue;
                 };
                 let code = answer.error;
                 let message = words(code, answer.error_message);
                 if code != ErrorCode::None && is_worth_another_try(code) {
-                    reason = format!("{name}: {code}: {message}");
+                    reason = format!("{}: {code}: {message}", owned.name);
                     continue;
                 }
                 if code != ErrorCode::None {
                     let error = GroupError::Partition {
                         group: self.shared.settings.group_id.clone(),
                         action: ACTION,
-                        partition: name.clone(),
+                        partition: owned.name.clone(),
                         code,
                         message,
                     };
@@ -249,7 +249,7 @@ impl Attempt<'_> {
                     self.shared
                         .membership()
                         .holdings
-                        .note_committed(id, committed.offset);
+                        .note_committed(owned, committed.offset);
                 }
                 self.left.remove(&id);
             }

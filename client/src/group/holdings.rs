@@ -25,6 +25,15 @@ pub(super) struct IdPartition {
 pub(super) struct Owned {
     pub(super) id: IdPartition,
     pub(super) name: TopicPartition,
+    /// Tells it from the same partition owned before, or later.
+    pub(super) round: u64,
+}
+
+/// What is known of a partition that is owned.
+#[derive(Clone, Debug)]
+struct Held {
+    topic: Arc<str>,
+    round: u64,
 }
 
 /// Where to begin with a partition.
@@ -57,9 +66,9 @@ pub(super) enum Pending {
 #[derive(Default)]
 pub(super) struct Holdings {
     target: BTreeSet<IdPartition>,
-    owned: BTreeMap<IdPartition, Arc<str>>,
+    owned: BTreeMap<IdPartition, Held>,
     incoming: BTreeMap<IdPartition, Incoming>,
-    lost: BTreeMap<IdPartition, Arc<str>>,
+    lost: BTreeMap<IdPartition, Held>,
     /// The offsets that the coordinator is known to hold of what is owned.
     committed: BTreeMap<IdPartition, Offset>,
     /// Why partitions went last, for whoever still wants to commit them; empty while none went.
@@ -178,13 +187,20 @@ impl Holdings {
             .collect();
         let mut taken = Vec::with_capacity(ready.len());
         for id in ready {
-            let incoming = self.incoming.remove(&id);
-            if let Some(start) = incoming.and_then(|incoming| incoming.start) {
-                self.owned.insert(id, Arc::clone(&start.topic));
+            if let Some(Incoming {
+                round,
+                start: Some(start),
+            }) = self.incoming.remove(&id)
+            {
+                let held = Held {
+                    topic: Arc::clone(&start.topic),
+                    round,
+                };
                 if let Some(committed) = &start.committed {
                     self.committed.insert(id, committed.offset);
                 }
-                taken.push((named_one((&id, &start.topic)), start));
+                taken.push((named_one((&id, &held)), start));
+                self.owned.insert(id, held);
             }
         }
         taken
@@ -208,13 +224,15 @@ impl Holdings {
         }
     }
 
-    pub(super) fn owns(&self, id: IdPartition) -> bool {
-        self.owned.contains_key(&id)
+    /// True if it has been owned ever since.
+    pub(super) fn still_owns(&self, partition: &Owned) -> bool {
+        let held = self.owned.get(&partition.id);
+        held.is_some_and(|held| held.round == partition.round)
     }
 
-    pub(super) fn note_committed(&mut self, id: IdPartition, offset: Offset) {
-        if self.owned.contains_key(&id) {
-            self.committed.insert(id, offset);
+    pub(super) fn note_committed(&mut self, partition: &Owned, offset: Offset) {
+        if self.still_owns(partition) {
+            self.committed.insert(partition.id, offset);
         }
     }
 
@@ -246,14 +264,15 @@ impl Holdings {
     }
 }
 
-fn named(partitions: &BTreeMap<IdPartition, Arc<str>>) -> Vec<Owned> {
+fn named(partitions: &BTreeMap<IdPartition, Held>) -> Vec<Owned> {
     partitions.iter().map(named_one).collect()
 }
 
-fn named_one((id, topic): (&IdPartition, &Arc<str>)) -> Owned {
+fn named_one((id, held): (&IdPartition, &Held)) -> Owned {
     Owned {
         id: *id,
-        name: TopicPartition::new(Arc::clone(topic), id.partition),
+        name: TopicPartition::new(Arc::clone(&held.topic), id.partition),
+        round: held.round,
     }
 }
 

@@ -80,14 +80,16 @@ impl Member {
         self.reader.take_in(beginnings);
     }
 
-    /// Stops reading these, and has their positions committed if that goes by itself.
+    /// Stops reading these, and has their positions committed if that goes by itself. What the caller asked to be
+    /// committed comes before.
     pub(super) fn begin_revocation(&mut self, partitions: Vec<Owned>) {
         self.reader.withhold(&names(&partitions));
-        let commit = self.shared.settings.auto_commit.and_then(|_| {
-            let mut offsets = self.uncommitted();
-            offsets.retain(|(owned, _)| partitions.contains(owned));
-            self.push(offsets).ok()
-        });
+        let mut offsets = match self.shared.settings.auto_commit {
+            Some(_) => self.uncommitted(),
+            None => Vec::new(),
+        };
+        offsets.retain(|(owned, _)| partitions.contains(owned));
+        let commit = self.push(offsets).ok();
         self.revocation = Some(Revocation { partitions, commit });
     }
 

@@ -344,6 +344,35 @@ async fn while_a_revoked_partition_is_being_committed_only_the_others_are_read()
 }
 
 #[tokio::test]
+async fn what_the_caller_asked_to_be_committed_is_committed_before_a_partition_is_given_up() {
+    let broker = broker_assigning(&[0, 1]).await;
+    let mut consumer = member(&config(&broker)).await;
+    read(&mut consumer, 20).await;
+    broker.change(|state| state.group.hold_commits = true);
+    let commit = |offset| {
+        let offset = CommittedOffset::from(Offset::new(offset));
+        consumer.commit_offsets_async(&[(partition(1), offset)])
+    };
+    let first = commit(3).unwrap();
+    broker
+        .until(|state| state.group.committed.get(&1) == Some(&3))
+        .await;
+    // It waits behind the first one.
+    let second = commit(7).unwrap();
+    broker.change(|state| state.group.assigned = vec![0]);
+    two_heartbeats(&broker).await;
+    for _ in 0..20 {
+        consumer.poll(TURN).await.unwrap();
+    }
+    assert_eq!(consumer.assignment().len(), 2);
+    broker.change(|state| state.group.hold_commits = false);
+    poll_until(&mut consumer, |it, _| it.assignment().len() == 1).await;
+    first.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(committed(&broker, 1), Some(7));
+}
+
+#[tokio::test]
 async fn closing_commits_and_then_leaves() {
     for (instance, epoch) in [(None, -1), (Some("one"), -2)] {
         let broker = broker_assigning(&[0]).await;
