@@ -12,7 +12,7 @@ mod fetcher;
 mod poll;
 mod shared;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -241,6 +241,14 @@ impl Consumer {
     /// A partition that cannot be read on: it is set aside until a seek, and the others go on with the next call.
     pub async fn poll(&mut self, timeout: Duration) -> Result<ConsumerRecords, ConsumeError> {
         let limit = self.shared.settings.max_poll_records;
+        self.poll_records(timeout, limit).await
+    }
+
+    async fn poll_records(
+        &mut self,
+        timeout: Duration,
+        limit: usize,
+    ) -> Result<ConsumerRecords, ConsumeError> {
         let mut records = Vec::new();
         let shared = Arc::clone(&self.shared);
         let poller = &mut self.poller;
@@ -274,41 +282,33 @@ impl Consumer {
         Ok(batches)
     }
 
-    /// The records as a stream without end. After an error the stream goes on with the other partitions.
+    /// The records as a stream without end. After an error the stream goes on with the other partitions. What the stream has
+    /// not returned when it is dropped comes with the next `poll`.
     pub fn stream(
         &mut self,
     ) -> impl Stream<Item = Result<ConsumerRecord, ConsumeError>> + Send + '_ {
-        stream::unfold(
-            (self, VecDeque::new()),
-            |(consumer, mut ready)| async move {
-                let item = consumer.next_of(&mut ready).await;
-                Some((item, (consumer, ready)))
-            },
-        )
+        stream::unfold(self, |consumer| async move {
+            let item = consumer.next_record().await;
+            Some((item, consumer))
+        })
     }
 
     /// Like [`stream`](Self::stream), owning the consumer.
     pub fn into_stream(
         self,
     ) -> impl Stream<Item = Result<ConsumerRecord, ConsumeError>> + Send + 'static {
-        stream::unfold(
-            (self, VecDeque::new()),
-            |(mut consumer, mut ready)| async move {
-                let item = consumer.next_of(&mut ready).await;
-                Some((item, (consumer, ready)))
-            },
-        )
+        stream::unfold(self, |mut consumer| async move {
+            let item = consumer.next_record().await;
+            Some((item, consumer))
+        })
     }
 
-    async fn next_of(
-        &mut self,
-        ready: &mut VecDeque<ConsumerRecord>,
-    ) -> Result<ConsumerRecord, ConsumeError> {
+    async fn next_record(&mut self) -> Result<ConsumerRecord, ConsumeError> {
         loop {
-            if let Some(record) = ready.pop_front() {
+            let mut records = self.poll_records(Duration::from_secs(3600), 1).await?;
+            if let Some(record) = records.pop() {
                 return Ok(record);
             }
-            ready.extend(self.poll(Duration::from_secs(3600)).await?);
         }
     }
 

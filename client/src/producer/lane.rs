@@ -8,12 +8,12 @@
 mod routing;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelog_protocol::Timestamp;
 use corelog_protocol::record::BATCH_HEADER_BYTES;
+use corelog_protocol::{Timestamp, TopicId};
 use tokio::time::Instant;
 
 use super::batch::{NotOpened, OpenBatch, Room, SealedBatch, Unfinished};
@@ -44,12 +44,18 @@ struct LaneState {
     /// The batches' numbers, where the producer is idempotent.
     sequences: Option<Sequences>,
     route: Option<Route>,
+    /// Of the route, or of the one before.
+    topic_id: Option<TopicId>,
+    /// Where what is under way went, while there is something.
+    under_way_at: Weak<NodeQueue>,
     /// Stands in the ready list of its node, or among those without a leader.
     listed: bool,
     /// A batch came back: wait for the rest before anything leaves.
     recovering: bool,
     not_before: Option<Instant>,
     closed: bool,
+    /// The partition is no more: its topic was made again with so many.
+    gone: Option<usize>,
 }
 
 /// What became of an attempt to append.
@@ -100,10 +106,13 @@ impl Lane {
                 accepted_bytes: usize::MAX,
                 sequences: identity.map(Sequences::new),
                 route: None,
+                topic_id: None,
+                under_way_at: Weak::new(),
                 listed: false,
                 recovering: false,
                 not_before: None,
                 closed: false,
+                gone: None,
             }),
         }
     }
@@ -131,6 +140,9 @@ impl Lane {
         let state = &mut *guard;
         if state.closed {
             return (Err(ProduceError::Closed), [None, None]);
+        }
+        if let Some(partitions) = state.gone {
+            return (Err(self.no_such_partition(partitions)), [None, None]);
         }
         let batch_bytes = state.batch_bytes(settings);
         let mut full = None;
@@ -208,7 +220,9 @@ impl Lane {
             return Taken::Elsewhere;
         };
         state.listed = false;
-        if state.recovering && !state.under_way.is_empty() {
+        // A batch that goes another way must not overtake those before it.
+        let has_moved = !std::ptr::eq(state.under_way_at.as_ptr(), Arc::as_ptr(by));
+        if (state.recovering || has_moved) && !state.under_way.is_empty() {
             return Taken::Nothing;
         }
         let most = state.sequences.as_ref().map(Sequences::most_under_way);
@@ -240,6 +254,7 @@ impl Lane {
         let bytes = batch.bytes.clone().expect("it was looked at above");
         batch.attempts += 1;
         state.under_way.push(Arc::clone(batch.completion.outcome()));
+        state.under_way_at = Arc::downgrade(by);
         let more = state.has_work();
         state.listed = more;
         Taken::Batch {
@@ -297,6 +312,9 @@ impl Lane {
             return;
         }
         state.insert(batch);
+        if let Some(sequences) = &mut state.sequences {
+            sequences.may_be_forgotten();
+        }
         state.recovering = true;
         state.not_before = Some(Instant::now() + wait);
     }
@@ -370,6 +388,31 @@ impl Lane {
                 .iter()
                 .map(|open| Arc::clone(open.completion.outcome())),
         );
+    }
+
+    /// The partition is no more: refuses records from now on, and gives up what is not under way.
+    pub(super) fn go(&self, partitions: usize) -> Vec<SealedBatch> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.gone = Some(partitions);
+        state.route = None;
+        // Whoever makes the bytes of one of them finds nobody who wants them.
+        drop(state.seal());
+        state.sealed.drain(..).collect()
+    }
+
+    /// Why nothing is written to this partition any more, if it is no more.
+    pub(super) fn has_gone(&self) -> Option<ProduceError> {
+        let partitions = self.state().gone?;
+        Some(self.no_such_partition(partitions))
+    }
+
+    fn no_such_partition(&self, partitions: usize) -> ProduceError {
+        ProduceError::NoSuchPartition {
+            topic: self.partition.topic.to_string(),
+            partition: self.partition.partition,
+            partitions,
+        }
     }
 
     /// Refuses records from now on and fails those that are not under way.

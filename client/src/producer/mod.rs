@@ -215,6 +215,8 @@ impl Producer {
         let topic = self.topic(record.topic, record.partition).await?;
         let mut granted: Option<Reservation> = None;
         loop {
+            // It may have been made again with other partitions while this one waited.
+            let topic = shared.topic(record.topic).unwrap_or(Arc::clone(&topic));
             match append(shared, &topic, &record, timestamp, &mut granted)? {
                 Attempt::Batched(delivery) => return Ok(delivery),
                 Attempt::WantsMemory(bytes) => {

@@ -22,7 +22,7 @@ pub(super) struct Identity {
 pub(super) struct Sequences {
     identity: Identity,
     next: Sequence,
-    /// The broker has taken a batch of this identity.
+    /// The broker has taken a batch of this identity, and there is no reason to believe that it has forgotten it.
     is_known: bool,
     gap: Option<Gap>,
 }
@@ -75,6 +75,11 @@ impl Sequences {
     /// The broker has taken a batch.
     pub(super) fn acknowledge(&mut self, stamp: ProducerStamp) {
         self.is_known |= self.is_current(stamp);
+    }
+
+    /// The broker may have forgotten this producer, or be another one.
+    pub(super) fn may_be_forgotten(&mut self) {
+        self.is_known = false;
     }
 
     /// A batch was given up. The last one's numbers go to the next batch if nobody can have seen them.

@@ -128,7 +128,7 @@ fn refuse(
         part.lane.forget_route(queue);
         shared.want_metadata();
     }
-    if code == ErrorCode::MessageTooLarge && part.batch.records > 1 {
+    if code == ErrorCode::MessageTooLarge && may_be_split(&part.batch) {
         split(part, shared);
         return;
     }
@@ -168,7 +168,7 @@ fn refuse(
 
 /// The batch alone is more than the broker accepts in a frame: its records go in two, or its only one fails.
 pub(super) fn refuse_unsendable(part: Shipped, max_payload: usize, shared: &Arc<Shared>) {
-    if part.batch.records > 1 {
+    if may_be_split(&part.batch) {
         split(part, shared);
         return;
     }
@@ -186,6 +186,12 @@ fn fail_unsendable(part: Shipped, reason: String, shared: &Arc<Shared>) {
         reason,
     };
     give_up(part.lane, part.batch, error, shared);
+}
+
+/// The broker knows an idempotent batch as a whole: of one that may be in the log, the parts would be written again.
+fn may_be_split(batch: &SealedBatch) -> bool {
+    let would_double = batch.is_unknown && batch.stamp.is_some();
+    batch.records > 1 && !would_double
 }
 
 /// The topic, or a frame, takes no batch this large: its records go in two.
@@ -225,6 +231,10 @@ fn retry(mut part: Shipped, failure: String, code: Option<ErrorCode>, shared: &A
     let settings = &shared.settings;
     let age = part.batch.opened.elapsed();
     part.batch.is_unknown |= !code.is_some_and(was_not_appended);
+    if let Some(error) = part.lane.has_gone() {
+        give_up(part.lane, part.batch, error, shared);
+        return;
+    }
     if part.batch.attempts > settings.retries || age >= settings.delivery_timeout {
         let error = match code {
             Some(code) if part.batch.attempts > settings.retries => ProduceError::Broker {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use corelog_protocol::PartitionIndex;
+use corelog_protocol::{PartitionIndex, TopicId};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -16,6 +16,7 @@ use super::latency::Latencies;
 use super::memory::Memory;
 use super::node::{self, NodeQueue};
 use super::partitioner::CustomPartitioner;
+use super::settle::fail;
 use crate::cluster::{Cluster, ClusterImage, Node, Topic};
 use crate::config::ProducerSettings;
 use crate::record::TopicPartition;
@@ -43,8 +44,10 @@ pub(super) struct Shared {
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
-/// One topic's lanes, one per partition. Replaced when the topic gets more partitions; the lanes stay.
+/// One topic's lanes, one per partition. Replaced when the topic gets more partitions, or is made
+/// again with fewer; the lanes of the others stay.
 pub(super) struct TopicLanes {
+    id: TopicId,
     pub(super) lanes: Vec<Arc<Lane>>,
     /// The partition that records without a key go to at the moment.
     pub(super) sticky: AtomicU32,
@@ -52,6 +55,15 @@ pub(super) struct TopicLanes {
 }
 
 impl TopicLanes {
+    /// True if these are lanes for all partitions of the topic. Metadata of before partitions were added has fewer.
+    fn fits(&self, topic: &Topic) -> bool {
+        if self.id == topic.id {
+            self.lanes.len() >= topic.partitions.len()
+        } else {
+            self.lanes.len() == topic.partitions.len()
+        }
+    }
+
     /// The lane of a partition, if the topic is known to have it.
     pub(super) fn lane(&self, partition: PartitionIndex) -> Option<&Arc<Lane>> {
         self.lanes.get(usize::try_from(partition.get()).ok()?)
@@ -143,33 +155,47 @@ impl Shared {
         !self.leaderless().is_empty()
     }
 
-    /// Makes lanes for a topic that is now known, or for partitions that it has gained.
+    /// Makes lanes for a topic that is now known, or for partitions that it has gained. One that was made again with fewer
+    /// partitions loses the lanes of the others.
     pub(super) fn learn_topic(self: &Arc<Self>, topic: &Topic) -> Arc<TopicLanes> {
-        let known = self.topic(&topic.name);
-        let count = known.as_ref().map_or(0, |known| known.lanes.len());
-        let lanes = if let Some(known) = known.filter(|_| count >= topic.partitions.len()) {
-            known
-        } else {
-            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-            // Another caller may have been faster.
-            let mut lanes = topics
-                .get(&topic.name)
-                .map_or_else(Vec::new, |known| known.lanes.clone());
-            for index in lanes.len()..topic.partitions.len() {
-                let index = i32::try_from(index).expect("partition counts are i32 on the wire");
-                let partition =
-                    TopicPartition::new(Arc::clone(&topic.name), PartitionIndex::new(index));
-                lanes.push(Arc::new(Lane::new(partition, self.identity.current())));
+        let known = self
+            .topic(&topic.name)
+            .filter(|known| known.fits(topic))
+            .unwrap_or_else(|| self.replace_topic(topic));
+        self.route_topic(&known, topic);
+        known
+    }
+
+    fn replace_topic(self: &Arc<Self>, topic: &Topic) -> Arc<TopicLanes> {
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let known = topics.get(&topic.name);
+        // Another caller may have been faster.
+        if let Some(known) = known.filter(|known| known.fits(topic)) {
+            return Arc::clone(known);
+        }
+        let mut lanes = known.map_or_else(Vec::new, |known| known.lanes.clone());
+        let gone = lanes.split_off(lanes.len().min(topic.partitions.len()));
+        for index in lanes.len()..topic.partitions.len() {
+            let index = i32::try_from(index).expect("partition counts are i32 on the wire");
+            let partition =
+                TopicPartition::new(Arc::clone(&topic.name), PartitionIndex::new(index));
+            lanes.push(Arc::new(Lane::new(partition, self.identity.current())));
+        }
+        let lanes = Arc::new(TopicLanes {
+            id: topic.id,
+            lanes,
+            sticky: AtomicU32::new(0),
+            next_round: AtomicU32::new(0),
+        });
+        topics.insert(Arc::clone(&topic.name), Arc::clone(&lanes));
+        drop(topics);
+        for lane in gone {
+            for batch in lane.go(topic.partitions.len()) {
+                if let Some(error) = lane.has_gone() {
+                    fail(batch, error, self);
+                }
             }
-            let lanes = Arc::new(TopicLanes {
-                lanes,
-                sticky: AtomicU32::new(0),
-                next_round: AtomicU32::new(0),
-            });
-            topics.insert(Arc::clone(&topic.name), Arc::clone(&lanes));
-            lanes
-        };
-        self.route_topic(&lanes, topic);
+        }
         lanes
     }
 

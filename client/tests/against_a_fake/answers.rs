@@ -57,6 +57,8 @@ pub(crate) fn produce(
     let mut state = shared.state();
     if state.script.lose_after_append > 0 {
         state.script.lose_after_append -= 1;
+        let most = state.script.max_batch_bytes_after_loss.take();
+        state.script.max_batch_bytes = most.or(state.script.max_batch_bytes);
         return Err(Lost);
     }
     let request = ProduceRequest::decode(&frame.metadata).unwrap();

@@ -334,6 +334,20 @@ async fn the_stream_yields_every_record() {
 }
 
 #[tokio::test]
+async fn what_a_dropped_stream_has_not_returned_comes_with_the_next_poll() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    fill(&broker, 0, 0..100).await;
+    let mut consumer = Consumer::new(&config(&broker, "subscribe")).await.unwrap();
+    consumer.assign(&[partition(0)]).await.unwrap();
+    let first: Vec<_> = consumer.stream().take(10).collect().await;
+    assert_eq!(first.len(), 10);
+    let position = consumer.position(&partition(0)).unwrap();
+    assert_eq!(position, Some(Offset::new(10)));
+    let records = consumer.poll(LONG).await.unwrap();
+    assert_eq!(records[0].offset.get(), 10);
+}
+
+#[tokio::test]
 async fn a_subscription_grants_credit_only_for_what_was_polled() {
     let broker = FakeBroker::start(&[("orders", 1)]).await;
     fill(&broker, 0, 0..2000).await;

@@ -55,6 +55,8 @@ pub(crate) struct Script {
     pub(crate) produce_errors: VecDeque<ErrorCode>,
     /// Batches above this are refused as too large.
     pub(crate) max_batch_bytes: Option<usize>,
+    /// What `max_batch_bytes` is once a connection was lost after an append.
+    pub(crate) max_batch_bytes_after_loss: Option<usize>,
     /// What Hello says a frame's payload may be, if it is not the default.
     pub(crate) max_payload: Option<u32>,
     /// The next produce requests are appended, and the connection is lost before the answer.
@@ -161,6 +163,14 @@ impl FakeBroker {
         while !wanted(&self.state.state()) {
             changes.changed().await.unwrap();
         }
+    }
+
+    /// Waits until a client that refreshes its metadata now and then must have what is true now.
+    pub(crate) async fn until_metadata_is_fresh(&self) {
+        // The first of them may be answered already.
+        let wanted = self.state().seen.metadata_requests + 2;
+        self.until(|state| state.seen.metadata_requests >= wanted)
+            .await;
     }
 
     /// Every value in one partition, in order.

@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::fake::FakeBroker;
+use crate::log::Topic;
 use crate::producing::{numbered, offsets, send_all};
 
 #[tokio::test]
@@ -108,11 +109,69 @@ async fn in_any_weather_each_record_is_written_once_and_in_order_or_reported() {
                 // A record may be refused for good although an earlier attempt, of which nothing was heard, had
                 // written it.
                 Err(ProduceError::Broker { code, .. }) => {
-                    assert_eq!(*code, ErrorCode::InvalidRecord, "seed {seed}");
+                    let for_good = [ErrorCode::InvalidRecord, ErrorCode::MessageTooLarge];
+                    assert!(for_good.contains(code), "seed {seed}: {code}");
                 }
                 Err(ProduceError::DeliveryTimeout { .. }) => {}
                 Err(error) => panic!("seed {seed}: {error}"),
             }
         }
     }
+}
+
+/// Its parts would be other batches to the broker.
+#[tokio::test]
+async fn a_batch_that_may_be_written_is_not_split() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let config = broker.config().set("linger.ms", 1_000);
+    let producer = Producer::new(&config).await.unwrap();
+    let values = numbered(10);
+    let deliveries = send_all(&producer, "orders", &values).await;
+    broker.change(|state| {
+        state.script.lose_after_append = 1;
+        state.script.max_batch_bytes_after_loss = Some(100);
+    });
+    producer.flush().await.unwrap();
+    for result in join_all(deliveries).await {
+        assert!(matches!(
+            result,
+            Err(ProduceError::Broker {
+                code: ErrorCode::MessageTooLarge,
+                ..
+            })
+        ));
+    }
+    assert_eq!(broker.values("orders", 0), values);
+    broker.change(|state| state.script.max_batch_bytes = None);
+    let more = send_all(&producer, "orders", &["next".to_owned()]).await;
+    producer.flush().await.unwrap();
+    join_all(more).await.pop().unwrap().unwrap();
+    assert_eq!(broker.values("orders", 0).len(), 11);
+}
+
+/// It takes any first batch: a second one behind a first that it refused for now would be it.
+#[tokio::test]
+async fn a_topic_that_was_made_again_gets_its_first_batch_alone() {
+    let broker = FakeBroker::start(&[("orders", 1)]).await;
+    let config = broker
+        .config()
+        .set("batch.size", 0)
+        .set("linger.ms", 0)
+        .set("metadata.max.age.ms", 100);
+    let producer = Producer::new(&config).await.unwrap();
+    join_all(send_all(&producer, "orders", &numbered(3)).await).await;
+    broker.change(|state| {
+        state.topics.insert("orders".to_owned(), Topic::new(1));
+        state.script.hold_produce = true;
+    });
+    broker.until_metadata_is_fresh().await;
+    let deliveries = send_all(&producer, "orders", &numbered(20)).await;
+    broker.until(|state| state.seen.produce_waiting > 0).await;
+    broker.until_metadata_is_fresh().await;
+    assert_eq!(broker.state().seen.most_produce_waiting, 1);
+    broker.change(|state| state.script.hold_produce = false);
+    for delivery in join_all(deliveries).await {
+        delivery.unwrap();
+    }
+    assert_eq!(broker.values("orders", 0), numbered(20));
 }

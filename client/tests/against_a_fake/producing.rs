@@ -10,6 +10,7 @@ use corelog_protocol::partition_for_key;
 use futures_util::future::try_join_all;
 
 use crate::fake::FakeBroker;
+use crate::log::Topic;
 
 pub(crate) async fn send_all(producer: &Producer, topic: &str, values: &[String]) -> Vec<Delivery> {
     let mut deliveries = Vec::new();
@@ -395,4 +396,72 @@ async fn a_caller_whose_runtime_ends_takes_none_of_the_producers_tasks_with_it()
     let deliveries = send_all(&producer, "orders", &numbered(1)).await;
     try_join_all(deliveries).await.unwrap();
     assert_eq!(broker.values("orders", 0).len(), 2);
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_again_with_fewer_partitions_has_no_others() {
+    let broker = FakeBroker::start(&[("orders", 4)]).await;
+    let config = broker.config().set("metadata.max.age.ms", 100);
+    let producer = Producer::new(&config).await.unwrap();
+    let to = |partition| {
+        ProducerRecord::to("orders")
+            .partition(PartitionIndex::new(partition))
+            .value("v")
+    };
+    producer.send(to(3)).await.unwrap().await.unwrap();
+    broker.change(|state| state.script.hold_produce = true);
+    let under_way = producer.send(to(3)).await.unwrap();
+    broker.until(|state| state.seen.produce_waiting == 1).await;
+    broker.change(|state| {
+        state.topics.insert("orders".to_owned(), Topic::new(2));
+    });
+    broker.until_metadata_is_fresh().await;
+    broker.change(|state| state.script.hold_produce = false);
+    let has_gone = |error: ProduceError| {
+        matches!(
+            error,
+            ProduceError::NoSuchPartition { partitions: 2, partition, .. } if partition.get() == 3
+        )
+    };
+    assert!(has_gone(under_way.await.unwrap_err()));
+    assert!(has_gone(producer.send(to(3)).await.unwrap_err()));
+    producer.send(to(1)).await.unwrap().await.unwrap();
+    // Keys go where other producers send them.
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        let record = ProducerRecord::to("orders").key(key).value(key);
+        let written = producer.send(record).await.unwrap().await.unwrap();
+        assert_eq!(written.partition, partition_for_key(key.as_bytes(), 2));
+    }
+}
+
+#[tokio::test]
+async fn nothing_overtakes_what_went_to_the_partitions_last_leader() {
+    let broker = FakeBroker::start(&[("orders", 2)]).await;
+    let config = broker
+        .config()
+        .set("enable.idempotence", false)
+        .set("max.in.flight.requests.per.connection", 1)
+        .set("linger.ms", 0)
+        .set("metadata.max.age.ms", 100);
+    broker.change(|state| {
+        state.script.all_on_shard_0 = true;
+        state.script.hold_produce = true;
+    });
+    let producer = Producer::new(&config).await.unwrap();
+    let second = |value| {
+        ProducerRecord::to("orders")
+            .partition(PartitionIndex::new(1))
+            .value(value)
+    };
+    let one = producer.send(second("one")).await.unwrap();
+    broker.until(|state| state.seen.produce_waiting == 1).await;
+    broker.change(|state| state.script.all_on_shard_0 = false);
+    broker.until_metadata_is_fresh().await;
+    let two = producer.send(second("two")).await.unwrap();
+    broker.until_metadata_is_fresh().await;
+    assert_eq!(broker.state().seen.most_produce_waiting, 1);
+    broker.change(|state| state.script.hold_produce = false);
+    one.await.unwrap();
+    two.await.unwrap();
+    assert_eq!(broker.values("orders", 1), ["one", "two"]);
 }

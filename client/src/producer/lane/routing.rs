@@ -43,12 +43,26 @@ impl Lane {
 
     /// Sets where the leader is; `None` until it is known again. The caller lists the lane after it.
     pub(in crate::producer) fn set_route(&self, route: Option<Route>) {
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if state.gone.is_some() {
+            return;
+        }
         let moved = match (&state.route, &route) {
             (Some(old), Some(new)) => !Arc::ptr_eq(&old.queue, &new.queue),
             (None, None) => false,
             _ => true,
         };
+        let is_another_topic = match (state.topic_id, &route) {
+            (Some(old), Some(new)) => old != new.topic_id,
+            _ => false,
+        };
+        if is_another_topic && let Some(sequences) = &mut state.sequences {
+            sequences.may_be_forgotten();
+        }
+        if let Some(route) = &route {
+            state.topic_id = Some(route.topic_id);
+        }
         state.route = route;
         if moved {
             // Its place on the old list is worth nothing: whoever meets it there passes on.
