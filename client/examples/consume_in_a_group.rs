@@ -7,11 +7,12 @@
 //! Positions are committed by themselves: what was printed when `poll` is called again counts as processed. Ctrl-C leaves
 //! the group, so that the others take over at once.
 
+use std::future::Future;
 use std::time::Duration;
 
 use corelog_client::{
-    ClientConfig, GroupConsumer, GroupError, Listening, Rebalance, RebalanceListener,
-    TopicPartition,
+    ClientConfig, ConsumerRecord, GroupConsumer, GroupError, Listening, Rebalance,
+    RebalanceListener, TopicPartition,
 };
 
 /// Says which partitions come and go.
@@ -53,6 +54,31 @@ async fn main() -> anyhow::Result<()> {
     let [servers, group, topic] = &arguments[..] else {
         anyhow::bail!("usage: consume_in_a_group HOST:PORT GROUP TOPIC");
     };
+    let print = |record: &ConsumerRecord| {
+        let value = record.value.as_deref().unwrap_or_default();
+        println!(
+            "{}-{} {}: {}",
+            record.topic,
+            record.partition,
+            record.offset,
+            String::from_utf8_lossy(value)
+        );
+    };
+    let pressed = async {
+        // Without a handler for it, Ctrl-C would have ended the program.
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    consume(servers, group, topic, print, pressed).await
+}
+
+/// Shows every record that this member gets, until it is told to leave.
+pub(crate) async fn consume(
+    servers: &str,
+    group: &str,
+    topic: &str,
+    mut show: impl FnMut(&ConsumerRecord),
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let config = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", group)
@@ -61,29 +87,21 @@ async fn main() -> anyhow::Result<()> {
     consumer.set_rebalance_listener(Announce);
     consumer.subscribe([topic])?;
     tokio::select! {
-        ended = print_records(&mut consumer) => ended?,
-        pressed = tokio::signal::ctrl_c() => pressed?,
+        ended = show_records(&mut consumer, &mut show) => ended?,
+        () = until => {}
     }
     consumer.close().await?;
     Ok(())
 }
 
-/// Prints until something goes wrong for good.
-async fn print_records(consumer: &mut GroupConsumer) -> Result<(), GroupError> {
+/// Goes on until something goes wrong for good.
+async fn show_records(
+    consumer: &mut GroupConsumer,
+    show: &mut impl FnMut(&ConsumerRecord),
+) -> Result<(), GroupError> {
     loop {
         match consumer.poll(Duration::from_secs(1)).await {
-            Ok(records) => {
-                for record in records {
-                    let value = record.value.as_deref().unwrap_or_default();
-                    println!(
-                        "{}-{} {}: {}",
-                        record.topic,
-                        record.partition,
-                        record.offset,
-                        String::from_utf8_lossy(value)
-                    );
-                }
-            }
+            Ok(records) => records.iter().for_each(&mut *show),
             Err(error) if error.is_retriable() => eprintln!("{error}: trying on"),
             Err(error) => return Err(error),
         }

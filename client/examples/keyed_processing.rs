@@ -9,6 +9,7 @@
 //! and forgotten, a real program would store them where the next member finds them, before the commit.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -98,6 +99,20 @@ async fn main() -> anyhow::Result<()> {
     let [servers, group, topic] = &arguments[..] else {
         anyhow::bail!("usage: keyed_processing HOST:PORT GROUP TOPIC");
     };
+    let pressed = async {
+        // Without a handler for it, Ctrl-C would have ended the program.
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    count(servers, group, topic, pressed).await
+}
+
+/// Counts until it is told to leave.
+pub(crate) async fn count(
+    servers: &str,
+    group: &str,
+    topic: &str,
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let config = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", group)
@@ -109,7 +124,7 @@ async fn main() -> anyhow::Result<()> {
     consumer.subscribe([topic])?;
     tokio::select! {
         ended = process(&mut consumer, &counts) => ended?,
-        pressed = tokio::signal::ctrl_c() => pressed?,
+        () = until => {}
     }
     // The listener commits what is left.
     consumer.close().await?;

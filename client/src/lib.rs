@@ -71,6 +71,7 @@
 //! | for | see |
 //! |---|---|
 //! | settings of connections, producers, readers, members | [`ClientConfig`], [`Producer`], [`Consumer`], [`GroupConsumer`] |
+//! | sending, and what became of it | the example `produce` |
 //! | hearing which partitions come and go | [`RebalanceListener`], the example `consume_in_a_group` |
 //! | state per key, committed by hand | the example `keyed_processing` |
 //! | topics, partitions, settings, groups, offsets | [`Admin`] |
