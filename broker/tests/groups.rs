@@ -1,12 +1,13 @@
 //! Groups over the native protocol: members, offsets, administration, and what survives a death.
 
 use corelog_protocol::native::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, DeleteGroupsRequest,
-    DeleteGroupsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeGroupsRequest,
-    DescribeGroupsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupKind, GroupState,
-    ListGroupsRequest, ListGroupsResponse, MemberEpoch, OffsetCommitPartition, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetCommitTopic, OffsetDeleteRequest, OffsetDeleteResponse,
-    OffsetDeleteTopic, OffsetFetchRequest, OffsetFetchResponse, TopicPartitions, TopicSelector,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteGroupsRequest, DeleteGroupsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, DescribeGroupsRequest, DescribeGroupsResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, GroupKind, GroupState, ListGroupsRequest, ListGroupsResponse,
+    MemberEpoch, NewTopic, OffsetCommitPartition, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetCommitTopic, OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteTopic,
+    OffsetFetchRequest, OffsetFetchResponse, TopicPartitions, TopicSelector,
 };
 use corelog_protocol::{ErrorCode, Offset, PartitionIndex, TopicId};
 use tempfile::TempDir;
@@ -368,10 +369,31 @@ fn groups_and_offsets_are_deleted() {
 }
 
 #[test]
-fn nobody_but_the_coordinators_writes_to_the_topic_of_offsets_or_deletes_it() {
+fn nobody_but_the_coordinators_makes_the_topic_of_offsets_writes_to_it_or_deletes_it() {
     let folder = TempDir::new().unwrap();
     let broker = BrokerProcess::start(folder.path(), 2);
     let mut connection = broker.connect();
+    let new_topic = |name: &str| NewTopic {
+        name: name.to_owned(),
+        partitions: Some(1),
+        replication_factor: None,
+        configs: vec![("cleanup.policy".to_owned(), "delete".to_owned())],
+    };
+    let created: CreateTopicsResponse = connection.ask(&CreateTopicsRequest {
+        timeout_ms: 10_000,
+        validate_only: false,
+        topics: ["before", OFFSETS_TOPIC, "after"].map(new_topic).to_vec(),
+    });
+    let errors = created
+        .topics
+        .iter()
+        .map(|topic| (&*topic.name, topic.error));
+    let expected = [
+        ("before", ErrorCode::None),
+        (OFFSETS_TOPIC, ErrorCode::InvalidTopicException),
+        ("after", ErrorCode::None),
+    ];
+    assert!(errors.eq(expected), "{created:?}");
     let topic = connection.create_topic(NewTopicBuilder::new("orders", 1));
     commit(&mut connection, &commit_of("g", topic, &[(0, 7)]));
     let offsets = connection.topic(OFFSETS_TOPIC);

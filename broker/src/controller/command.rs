@@ -134,7 +134,7 @@ pub struct TopicError {
 }
 
 impl TopicError {
-    pub(super) fn named(name: &str, code: ErrorCode, message: String) -> Self {
+    pub(crate) fn named(name: &str, code: ErrorCode, message: String) -> Self {
         Self {
             name: Some(name.to_owned()),
             id: None,

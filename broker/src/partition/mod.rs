@@ -34,7 +34,8 @@ pub use request::{
     FetchOutcome, Fetched, FetchedData, ListOffsetsCommand, ListOffsetsOutcome, ListedOffset,
     Marks, Outcome, PartitionSize, ProduceCommand, ProduceOutcome, Produced, Refusal,
 };
-pub(crate) use submitted::{CrowdedPartition, SubmittedProduce};
+pub(crate) use submitted::CrowdedPartition;
+pub use submitted::SubmittedProduce;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -56,7 +57,7 @@ type PartitionReplica = Replica<ProduceReply, oneshot::Sender<()>>;
 type PartitionAnswers = Answers<ProduceReply, oneshot::Sender<()>>;
 
 /// A partition led by this broker, on its owning core.
-pub(crate) struct Partition {
+pub struct Partition {
     shared: Rc<Shared>,
     /// Dropping it stops the partition where it stands.
     _task: Task<()>,
@@ -80,7 +81,7 @@ struct Shared {
 
 impl Partition {
     /// Leads a partition whose log is open, and starts its task.
-    pub(crate) fn lead(
+    pub fn lead(
         leader_epoch: LeaderEpoch,
         config: &TopicConfig,
         log: Rc<PartitionLog>,
@@ -110,7 +111,7 @@ impl Partition {
     }
 
     /// Puts a produce in line. Its place is settled when this returns.
-    pub(crate) fn produce(&self, command: ProduceCommand) -> SubmittedProduce {
+    pub fn produce(&self, command: ProduceCommand) -> SubmittedProduce {
         let (sender, receiver) = oneshot::channel();
         self.submit(command, ProduceReply::Local(sender));
         SubmittedProduce {

@@ -12,7 +12,7 @@ use super::request::{Outcome, ProduceOutcome, Refusal};
 use crate::runtime::oneshot;
 
 /// Resolves to the answer. Dropping it takes nothing back: the records are appended all the same.
-pub(crate) struct SubmittedProduce {
+pub struct SubmittedProduce {
     pub(super) shared: Rc<Shared>,
     pub(super) answer: oneshot::Receiver<ProduceOutcome>,
 }

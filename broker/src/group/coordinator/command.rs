@@ -38,7 +38,7 @@ pub enum Command {
         topics: Vec<(String, Vec<PartitionIndex>)>,
     },
     Describe,
-    /// Deletes a group without members, and its offsets.
+    /// Deletes a group without members, and its offsets: in several goes, if they are very many.
     Delete,
 }
 
@@ -75,7 +75,10 @@ pub enum Answer {
     /// By topic, in the command's order.
     OffsetsDeleted(Vec<Result<(), CoordinatorError>>),
     Described(Description),
-    Deleted,
+    Deleted {
+        /// False if offsets are left: the command is to be given again.
+        is_complete: bool,
+    },
 }
 
 /// The committed offsets of one topic's partitions; `None` where none was.

@@ -8,7 +8,7 @@ use corelog_protocol::kafka::{ConsumerSubscription, GroupRecord};
 use super::command::{Answer, Claim, Command, Commit, Description, GroupKind, GroupState, Moment};
 use super::offsets::{Committed, Offsets};
 use super::records::{self, Loaded};
-use super::{CoordinatorConfig, CoordinatorError};
+use super::{CoordinatorConfig, CoordinatorError, RECORDS_OF_A_TICK};
 use crate::group::classic::{self, ClassicGroup, CommitClaim};
 use crate::group::consumer::{ConsumerGroup, GroupError, Heartbeat, HeartbeatEpoch, Topics};
 use crate::group::{GroupId, MemberId};
@@ -181,7 +181,9 @@ impl Group {
             Command::Describe => Ok(Answer::Described(self.describe())),
             Command::Delete => {
                 self.delete(group_id, records)?;
-                Ok(Answer::Deleted)
+                Ok(Answer::Deleted {
+                    is_complete: self.offsets.is_empty(),
+                })
             }
         }
     }
@@ -369,6 +371,7 @@ impl Group {
     }
 
     /// Ends a group without members, and deletes its offsets.
+    /// Deletes the group, and as many of its offsets as one batch takes.
     pub(super) fn delete(
         &mut self,
         group_id: &GroupId,
@@ -388,7 +391,7 @@ impl Group {
         self.members = Members::None;
         let every = |_: &str, _: &Committed| true;
         self.offsets
-            .delete_where(group_id, every, usize::MAX, records);
+            .delete_where(group_id, every, RECORDS_OF_A_TICK, records);
         Ok(())
     }
 }

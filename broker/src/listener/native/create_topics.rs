@@ -6,6 +6,7 @@ use corelog_protocol::{ErrorCode, TopicId};
 use super::describe_topics::config_entry;
 use super::request::wrong_outcome;
 use crate::controller::{self, Command, NewTopic, Outcome};
+use crate::metadata::is_internal;
 use crate::partition::Refusal;
 use crate::shard::Router;
 
@@ -15,9 +16,11 @@ pub(super) async fn answer(
     router: Router,
     request: CreateTopicsRequest,
 ) -> Result<CreateTopicsResponse, Refusal> {
+    let names: Vec<String> = request.topics.iter().map(|it| it.name.clone()).collect();
     let topics = request
         .topics
         .into_iter()
+        .filter(|topic| !is_internal(&topic.name))
         .map(|topic| NewTopic {
             name: topic.name,
             partitions: topic.partitions,
@@ -29,12 +32,29 @@ pub(super) async fn answer(
         topics,
         validate_only: request.validate_only,
     };
-    match router.control(command).await {
-        Ok(Outcome::CreateTopics(results)) => Ok(CreateTopicsResponse {
-            topics: results.into_iter().map(created_topic).collect(),
-        }),
-        other => Err(wrong_outcome(other)),
-    }
+    let results = match router.control(command).await {
+        Ok(Outcome::CreateTopics(results)) => results,
+        other => return Err(wrong_outcome(other)),
+    };
+    let mut results = results.into_iter();
+    let topics = names.into_iter().filter_map(|name| {
+        let result = match is_internal(&name) {
+            true => Err(is_the_clusters_own(&name)),
+            false => results.next()?,
+        };
+        Some(created_topic(result))
+    });
+    Ok(CreateTopicsResponse {
+        topics: topics.collect(),
+    })
+}
+
+fn is_the_clusters_own(name: &str) -> controller::TopicError {
+    let message = format!(
+        "topic `{name}` is the cluster's own: it is made when it is needed, with the settings that it \
+         needs"
+    );
+    controller::TopicError::named(name, ErrorCode::InvalidTopicException, message)
 }
 
 fn created_topic(result: Result<controller::CreatedTopic, controller::TopicError>) -> CreatedTopic {

@@ -84,12 +84,30 @@ fn a_group_with_members_is_not_deleted_and_one_without_is_with_its_offsets() {
     assert_eq!(refused.code(), ErrorCode::NonEmptyGroup);
     rig.heartbeat("g", go_on("a", HeartbeatEpoch::Leave, None))
         .unwrap();
-    assert_eq!(rig.ask("g", Command::Delete), Ok(Answer::Deleted));
+    let deleted = Answer::Deleted { is_complete: true };
+    assert_eq!(rig.ask("g", Command::Delete), Ok(deleted));
     for _ in 0..2 {
         assert!(rig.names().is_empty());
         assert!(rig.committed("g").is_empty());
         rig.move_coordinator();
     }
+}
+
+/// One batch of the log takes no more.
+#[test]
+fn a_group_with_very_many_offsets_is_deleted_in_several_goes() {
+    let mut rig = Rig::new();
+    let many = i32::try_from(RECORDS_OF_A_TICK).unwrap() + 1;
+    let offsets: Vec<Commit> = (0..many).map(|index| commit("orders", index, 5)).collect();
+    rig.commit("g", Claim::default(), &offsets).unwrap();
+    let before = rig.log.len();
+    let in_part = Answer::Deleted { is_complete: false };
+    assert_eq!(rig.ask("g", Command::Delete), Ok(in_part));
+    assert_eq!(rig.log.len() - before, RECORDS_OF_A_TICK);
+    assert_eq!(rig.committed("g").len(), 1);
+    let whole = Answer::Deleted { is_complete: true };
+    assert_eq!(rig.ask("g", Command::Delete), Ok(whole));
+    assert!(rig.names().is_empty());
 }
 
 #[test]

@@ -134,6 +134,16 @@ pub(in crate::listener::native) async fn describe(
     DescribeGroupsResponse { groups }
 }
 
+async fn delete_whole(server: &Server, group: &str) -> Result<(), Refusal> {
+    loop {
+        match ask(server, group, Command::Delete).await? {
+            Answer::Deleted { is_complete: true } => return Ok(()),
+            Answer::Deleted { is_complete: false } => {}
+            other => unreachable!("a group was deleted, and it says {other:?}"),
+        }
+    }
+}
+
 async fn ask(server: &Server, group: &str, command: Command) -> Result<Answer, Refusal> {
     let answered = match group_id(group) {
         Ok(group_id) => {
@@ -218,8 +228,8 @@ pub(in crate::listener::native) async fn delete(
     let server = &*server;
     let groups = stream::iter(request.groups)
         .map(|group| async move {
-            let (error, error_message) = match ask(server, &group, Command::Delete).await {
-                Ok(_) => (ErrorCode::None, None),
+            let (error, error_message) = match delete_whole(server, &group).await {
+                Ok(()) => (ErrorCode::None, None),
                 Err(refusal) => error_parts(refusal),
             };
             DeletedGroup {

@@ -27,6 +27,8 @@ use crate::partition::Refusal;
 const COMMIT_BYTES_MAX: usize = 4 << 20;
 /// Bytes of an offset's record beside its texts, and more.
 const OFFSET_BYTES: usize = 80;
+/// Offsets that one request may delete, for the same reason.
+const DELETED_AT_ONCE_MAX: usize = 4096;
 
 /// Commits what can be; partitions that do not exist are told so, each.
 pub(in crate::listener::native) async fn commit(
@@ -352,6 +354,16 @@ fn understand_deletion(request: &OffsetDeleteRequest) -> Result<(GroupId, Comman
                 ),
             ));
         }
+    }
+    let partitions: usize = request.topics.iter().map(|it| it.partitions.len()).sum();
+    if partitions > DELETED_AT_ONCE_MAX {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "the request names {partitions} partitions, at most {DELETED_AT_ONCE_MAX} are allowed: \
+                 delete fewer at a time"
+            ),
+        ));
     }
     let named = request.topics.iter();
     let named = named.map(|topic| (&topic.name, topic.partitions.iter().copied()));
