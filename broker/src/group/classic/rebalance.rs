@@ -181,9 +181,18 @@ impl ClassicGroup {
             self.take_out(id, outcome);
         }
         if !self.elect_leader() && !self.members.is_empty() {
-            // Only static members are left, and none has come. They come, or their sessions end.
+            // Only static members are left, and none has come. They come, or their sessions end:
+            // before the first does there is nothing to see, however short their time to join is.
+            let deadline = at.now + self.rebalance_timeout();
+            let sessions = self.members.values();
+            let first_end = sessions.filter_map(|it| it.session_deadline).min();
+            let deadline = first_end.map_or(deadline, |end| end.max(deadline));
+            assert!(
+                deadline > at.now,
+                "a round without members waits for nothing"
+            );
             self.phase = Phase::PreparingRebalance {
-                deadline: at.now + self.rebalance_timeout(),
+                deadline,
                 initial: None,
             };
             return;

@@ -1,5 +1,7 @@
 //! KIP-345: members with a `group.instance.id`, which may restart without a rebalance.
 
+use std::time::Duration;
+
 use corelog_protocol::ErrorCode;
 
 use super::rig::*;
@@ -204,6 +206,64 @@ fn when_only_static_members_are_left_the_round_waits_for_them() {
         ..join_static("b", "i1")
     });
     assert_eq!(rig.joined(again).generation, 2);
+}
+
+/// Of two static members one falls silent, and the other does not join. A round that gave it the same
+/// time to do so again and again, which may be none, would stop the core until its session ends: Kafka
+/// lets a member have any rebalance time-out.
+#[test]
+fn a_round_that_only_static_members_could_join_sleeps_between_its_looks() {
+    for timeout in [Duration::ZERO, Duration::from_millis(1)] {
+        let mut rig = Rig::new();
+        let seats = stable_static(&mut rig, &["a", "b"]);
+        let metadata = rig.records.last_mut().unwrap().metadata.as_mut().unwrap();
+        for member in &mut metadata.members {
+            member.rebalance_timeout = timeout;
+            if member.instance_id.as_deref() == Some("i1") {
+                member.session_timeout = seconds(60);
+            }
+        }
+        rig.reload();
+        rig.pass(SESSION);
+        assert_eq!(rig.group.state(), GroupState::PreparingRebalance);
+        let ticks = rig.pass(seconds(30));
+        assert!(ticks <= 2, "{ticks} ticks with a time-out of {timeout:?}");
+        assert_eq!(
+            rig.heartbeat_as(&seats[1], Some("i1")),
+            ErrorCode::RebalanceInProgress
+        );
+        // It renewed its session, and no more.
+        let ticks = rig.pass(seconds(59));
+        assert!(ticks <= 2, "{ticks} ticks with a time-out of {timeout:?}");
+        assert_eq!(rig.group.state(), GroupState::PreparingRebalance);
+        let ticks = rig.pass(seconds(1));
+        assert!(ticks <= 2, "{ticks} ticks with a time-out of {timeout:?}");
+        assert_eq!(rig.group.state(), GroupState::Empty);
+    }
+}
+
+/// Whoever joins meanwhile is answered, and waits no longer for the others than until their first
+/// session would have ended.
+#[test]
+fn a_static_member_that_joins_a_sleeping_round_is_answered() {
+    let mut rig = Rig::new();
+    let seats = stable_static(&mut rig, &["a", "b", "c"]);
+    let metadata = rig.records.last_mut().unwrap().metadata.as_mut().unwrap();
+    for member in &mut metadata.members {
+        member.rebalance_timeout = Duration::ZERO;
+        if member.instance_id.as_deref() != Some("i0") {
+            member.session_timeout = seconds(60);
+        }
+    }
+    rig.reload();
+    rig.pass(SESSION);
+    let join = rig.send_join(JoinRequest {
+        member_id: Some(seats[1].0.clone()),
+        ..join_static("b", "i1")
+    });
+    assert!(rig.waits(join), "the third member is expected");
+    rig.pass(seconds(50));
+    assert_eq!(rig.joined(join).generation, 2);
 }
 
 #[test]

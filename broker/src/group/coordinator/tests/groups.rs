@@ -5,6 +5,7 @@ use corelog_protocol::ErrorCode;
 use corelog_protocol::kafka::{ClassicMember, GroupMetadata, GroupRecord};
 
 use super::rig::{Rig, SESSION, commit, go_on, join, member};
+use crate::group::classic;
 use crate::group::consumer::HeartbeatEpoch;
 use crate::group::coordinator::*;
 
@@ -171,4 +172,34 @@ fn a_refused_join_leaves_no_group_behind() {
     let nothing = rig.heartbeat("g", join("a", &[])).unwrap_err();
     assert_eq!(nothing.code(), ErrorCode::InvalidRequest);
     assert!(rig.names().is_empty());
+}
+
+/// A group of two static members as another broker may have left it: they have no time at all to
+/// join again. The first falls silent, and the second does not come either.
+#[test]
+fn a_round_that_nobody_joins_does_not_keep_the_coordinator_awake() {
+    let mut record = classic(&["a", "b"]);
+    let GroupRecord::GroupMetadata {
+        value: Some(value), ..
+    } = &mut record
+    else {
+        unreachable!("the record of a group");
+    };
+    for (member, session_timeout_ms) in value.members.iter_mut().zip([10_000, 100_000]) {
+        member.group_instance_id = Some(format!("instance of {}", member.member_id));
+        member.rebalance_timeout_ms = 0;
+        member.session_timeout_ms = session_timeout_ms;
+    }
+    let mut rig = Rig::new();
+    rig.write(&[record]);
+    rig.move_coordinator();
+    let end = rig.now + Duration::from_secs(100);
+    let mut ticks = 0;
+    while let Some(due) = rig.coordinator.next_deadline().filter(|due| *due <= end) {
+        ticks += 1;
+        assert!(ticks <= 8, "the coordinator is kept awake");
+        rig.turn_clock(due.duration_since(rig.now));
+    }
+    let states: Vec<GroupState> = rig.coordinator.list().iter().map(|it| it.state).collect();
+    assert_eq!(states, [GroupState::Classic(classic::GroupState::Empty)]);
 }

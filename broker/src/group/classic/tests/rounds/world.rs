@@ -17,6 +17,9 @@ use crate::runtime::{Instant, now};
 
 pub(super) const TOPICS: [&str; 3] = ["t0", "t1", "t2"];
 
+/// Ticks that may follow each other without any time in between.
+const TICKS_AT_ONCE: usize = 4;
+
 #[derive(Debug)]
 pub(super) enum Event {
     /// The process does what it was about to, unless it has changed its mind since.
@@ -149,7 +152,12 @@ impl World {
 
     /// Does what falls due in the group on the way.
     pub(super) fn pass_until(&mut self, time: Instant) -> Result<(), Fault> {
+        let mut at_once = 0;
         while let Some(due) = self.group.next_deadline().filter(|due| *due <= time) {
+            at_once = if due <= self.at.now { at_once + 1 } else { 0 };
+            if at_once > TICKS_AT_ONCE {
+                return Err(Fault::StuckRebalance(format!("always due at {due:?}")));
+            }
             self.turn_clock(due.max(self.at.now));
             let outcome = self.group.tick(self.at);
             self.carry_out(outcome)?;
