@@ -61,7 +61,9 @@ impl Embedded {
         };
         if options.short_sessions {
             config.group_consumer_session_timeout = SHORT_SESSION;
+            config.group_consumer_min_session_timeout = SHORT_SESSION;
             config.group_consumer_heartbeat_interval = SHORT_SESSION / 4;
+            config.group_consumer_min_heartbeat_interval = SHORT_SESSION / 4;
         }
         let broker = Broker::start(config).context("cannot start the embedded broker")?;
         let addresses = broker.addresses();

@@ -71,3 +71,26 @@ fn a_port_in_use_is_refused_by_its_address() {
     let refused = refusal(folder.path(), &["--listen", &address]);
     assert!(refused.errors.contains(&address), "{}", refused.errors);
 }
+
+#[test]
+fn settings_of_groups_are_checked_before_anything_starts() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    for (set, told) in [
+        (
+            "group.consumer.assignors=uniform,sticky",
+            "`group.consumer.assignors` cannot be `uniform,sticky`: it must be one or more of \
+             `uniform`, `range`, separated by commas, none of them twice",
+        ),
+        (
+            "group.consumer.session.timeout.ms=10s",
+            "group.consumer.session.timeout.ms (10000) must lie between \
+             group.consumer.min.session.timeout.ms (45000) and \
+             group.consumer.max.session.timeout.ms (60000)",
+        ),
+    ] {
+        let refused = refusal(&data, &["--set", set]);
+        assert!(refused.errors.contains(told), "{}", refused.errors);
+        assert!(!data.exists(), "nothing was made for {set}");
+    }
+}

@@ -24,6 +24,7 @@ impl Rig {
             http_listen: ListenAddress::new("127.0.0.1", 0),
             cores: Cores::Count(1),
             group_consumer_session_timeout: SESSION_TIMEOUT,
+            group_consumer_min_session_timeout: SESSION_TIMEOUT,
             ..BrokerConfig::default()
         })?;
         Ok(Self {

@@ -38,6 +38,8 @@ pub enum Allowed {
     OneOf(&'static [&'static str]),
     /// One or more of these words, separated by commas.
     AnyOf(&'static [&'static str]),
+    /// As `AnyOf`, but the order counts, so that none stands there twice.
+    Ranked(&'static [&'static str]),
     /// Free text, described.
     Text(&'static str),
     /// As `Text`, and the empty text stands for "not set".
@@ -197,6 +199,11 @@ impl fmt::Display for Allowed {
             Self::AnyOf(words) => write!(
                 f,
                 "one or more of `{}`, separated by commas",
+                words.join("`, `")
+            )?,
+            Self::Ranked(words) => write!(
+                f,
+                "one or more of `{}`, separated by commas, none of them twice",
                 words.join("`, `")
             )?,
             Self::Text(what) => f.write_str(what)?,

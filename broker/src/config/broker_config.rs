@@ -4,7 +4,10 @@ use std::time::Duration;
 use corelog_protocol::BrokerId;
 
 use super::table::config_table;
-use super::{Allowed, ByteSize, ConfigError, Cores, ListenAddress, Origin, TopicConfig};
+use super::{Allowed, Assignors, ByteSize, ConfigError, Cores, ListenAddress, Origin, TopicConfig};
+
+/// Kafka's group times are numbers of 32 bits.
+const LONGEST_GROUP_MILLIS: u64 = i32::MAX as u64;
 
 config_table! {
     /// Everything that a broker is told at its start. Kafka's names where Kafka has the setting.
@@ -261,17 +264,65 @@ config_table! {
         /// to the others.
         "group.consumer.session.timeout.ms" =>
             group_consumer_session_timeout: Duration = Duration::from_secs(45),
-            Allowed::millis(100, 1_800_000);
+            Allowed::millis(1, LONGEST_GROUP_MILLIS);
+
+        /// The least that `group.consumer.session.timeout.ms` may be.
+        "group.consumer.min.session.timeout.ms" =>
+            group_consumer_min_session_timeout: Duration = Duration::from_secs(45),
+            Allowed::millis(1, LONGEST_GROUP_MILLIS);
+
+        /// The most that `group.consumer.session.timeout.ms` may be.
+        "group.consumer.max.session.timeout.ms" =>
+            group_consumer_max_session_timeout: Duration = Duration::from_secs(60),
+            Allowed::millis(1, LONGEST_GROUP_MILLIS);
 
         /// How often members of consumer groups are told to send a heartbeat.
         "group.consumer.heartbeat.interval.ms" =>
             group_consumer_heartbeat_interval: Duration = Duration::from_secs(5),
-            Allowed::millis(10, 600_000);
+            Allowed::millis(1, LONGEST_GROUP_MILLIS);
+
+        /// The least that `group.consumer.heartbeat.interval.ms` may be.
+        "group.consumer.min.heartbeat.interval.ms" =>
+            group_consumer_min_heartbeat_interval: Duration = Duration::from_secs(5),
+            Allowed::millis(1, LONGEST_GROUP_MILLIS);
+
+        /// The most that `group.consumer.heartbeat.interval.ms` may be.
+        "group.consumer.max.heartbeat.interval.ms" =>
+            group_consumer_max_heartbeat_interval: Duration = Duration::from_secs(15),
+            Allowed::millis(1, LONGEST_GROUP_MILLIS);
+
+        /// The assignors that members of consumer groups may ask for. The first is used where no
+        /// member asks for one.
+        "group.consumer.assignors" =>
+            group_consumer_assignors: Assignors = Assignors::default(),
+            Allowed::Ranked(&["uniform", "range"]);
 
         /// Members of one consumer group. One more is refused.
         "group.consumer.max.size" =>
             group_consumer_max_size: u32 = 1000,
             Allowed::integer(1, 100_000);
+
+        /// The shortest session time-out that a member of the classic group protocol may ask for.
+        "group.min.session.timeout.ms" =>
+            group_min_session_timeout: Duration = Duration::from_secs(6),
+            Allowed::millis(1, LONGEST_GROUP_MILLIS);
+
+        /// The longest session time-out that a member of the classic group protocol may ask for.
+        "group.max.session.timeout.ms" =>
+            group_max_session_timeout: Duration = Duration::from_secs(1800),
+            Allowed::millis(1, LONGEST_GROUP_MILLIS);
+
+        /// How long an empty group of the classic protocol waits for more members after the first.
+        /// Each that comes in time extends the wait, up to the first one's rebalance time-out.
+        "group.initial.rebalance.delay.ms" =>
+            group_initial_rebalance_delay: Duration = Duration::from_secs(3),
+            Allowed::millis(0, LONGEST_GROUP_MILLIS);
+
+        /// Members of one group of the classic protocol. One more is refused. What they say about
+        /// themselves may take 4 MiB, however many they are.
+        "group.max.size" =>
+            group_max_size: u32 = i32::MAX as u32,
+            Allowed::integer(1, i32::MAX as i64);
 
         /// Groups of one partition of `__consumer_offsets`. One more is refused.
         "group.coordinator.groups.max" =>
@@ -315,56 +366,79 @@ impl BrokerConfig {
         if let Some(id) = &self.cluster_id
             && !is_cluster_id(id)
         {
-            return Err(ConfigError::Contradiction {
-                what: format!(
-                    "`cluster.id` cannot be `{id}`: it must be 1 to 64 letters, digits, `_` and `-`"
-                ),
-            });
+            return Err(contradiction(format!(
+                "`cluster.id` cannot be `{id}`: it must be 1 to 64 letters, digits, `_` and `-`"
+            )));
         }
         self.topic_defaults
             .check_defaults()
-            .map_err(|found| ConfigError::Contradiction {
-                what: found.to_string(),
-            })?;
-        self.not_above(
-            ("message.max.bytes", self.topic_defaults.max_message_bytes),
-            ("socket.request.max.bytes", self.socket_request_max_bytes),
+            .map_err(|found| contradiction(found.to_string()))?;
+        self.check_groups()?;
+        let partitions = ("topic.partitions.max", u64::from(self.topic_partitions_max));
+        not_above(("num.partitions", self.num_partitions.into()), partitions)?;
+        let offsets_partitions = self.offsets_topic_num_partitions.into();
+        not_above(
+            ("offsets.topic.num.partitions", offsets_partitions),
+            partitions,
         )?;
-        self.not_above(
-            (
-                "offsets.topic.num.partitions",
-                ByteSize::bytes(self.offsets_topic_num_partitions.into()),
-            ),
-            (
-                "topic.partitions.max",
-                ByteSize::bytes(self.topic_partitions_max.into()),
-            ),
-        )?;
-        if self.group_consumer_heartbeat_interval >= self.group_consumer_session_timeout {
-            return Err(ConfigError::Contradiction {
-                what: format!(
-                    "group.consumer.heartbeat.interval.ms ({}) must be below \
-                     group.consumer.session.timeout.ms ({})",
-                    self.group_consumer_heartbeat_interval.as_millis(),
-                    self.group_consumer_session_timeout.as_millis()
-                ),
-            });
-        }
-        self.not_above(
-            (
-                "num.partitions",
-                ByteSize::bytes(self.num_partitions.into()),
-            ),
-            (
-                "topic.partitions.max",
-                ByteSize::bytes(self.topic_partitions_max.into()),
-            ),
-        )?;
+        let request = (
+            "socket.request.max.bytes",
+            self.socket_request_max_bytes.get(),
+        );
+        let message = self.topic_defaults.max_message_bytes.get();
+        not_above(("message.max.bytes", message), request)?;
         // A frame that cannot fit beside anything else would stop its shard.
-        let half = ByteSize::bytes(self.shard_memory_bytes.get() / 2);
-        self.not_above(
-            ("socket.request.max.bytes", self.socket_request_max_bytes),
-            ("half of `shard.memory.bytes`", half),
+        let half = self.shard_memory_bytes.get() / 2;
+        not_above(request, ("half of `shard.memory.bytes`", half))
+    }
+
+    /// The times of groups lie within the bounds that are set for them.
+    fn check_groups(&self) -> Result<(), ConfigError> {
+        let session = (
+            "group.consumer.session.timeout.ms",
+            millis(self.group_consumer_session_timeout),
+        );
+        within(
+            (
+                "group.consumer.min.session.timeout.ms",
+                millis(self.group_consumer_min_session_timeout),
+            ),
+            session,
+            (
+                "group.consumer.max.session.timeout.ms",
+                millis(self.group_consumer_max_session_timeout),
+            ),
+        )?;
+        let heartbeat = (
+            "group.consumer.heartbeat.interval.ms",
+            millis(self.group_consumer_heartbeat_interval),
+        );
+        within(
+            (
+                "group.consumer.min.heartbeat.interval.ms",
+                millis(self.group_consumer_min_heartbeat_interval),
+            ),
+            heartbeat,
+            (
+                "group.consumer.max.heartbeat.interval.ms",
+                millis(self.group_consumer_max_heartbeat_interval),
+            ),
+        )?;
+        if heartbeat.1 >= session.1 {
+            return Err(contradiction(format!(
+                "{} ({}) must be below {} ({})",
+                heartbeat.0, heartbeat.1, session.0, session.1
+            )));
+        }
+        not_above(
+            (
+                "group.min.session.timeout.ms",
+                millis(self.group_min_session_timeout),
+            ),
+            (
+                "group.max.session.timeout.ms",
+                millis(self.group_max_session_timeout),
+            ),
         )
     }
 
@@ -384,23 +458,6 @@ impl BrokerConfig {
         broker.chain(topics).map(line).collect()
     }
 
-    fn not_above(
-        &self,
-        (low_name, low): (&str, ByteSize),
-        (high_name, high): (&str, ByteSize),
-    ) -> Result<(), ConfigError> {
-        if low <= high {
-            return Ok(());
-        }
-        Err(ConfigError::Contradiction {
-            what: format!(
-                "{low_name} ({}) must not be above {high_name} ({})",
-                low.get(),
-                high.get()
-            ),
-        })
-    }
-
     /// The port that clients are told, once it is known where the broker listens.
     pub fn advertised_port(&self, listening: u16) -> u16 {
         match self.advertised_port {
@@ -415,6 +472,40 @@ impl BrokerConfig {
             .as_deref()
             .unwrap_or_else(|| self.listen.host())
     }
+}
+
+/// A setting's name, and its value or what follows from it.
+type Named = (&'static str, u64);
+
+/// `low` is at most `high`.
+fn not_above(low: Named, high: Named) -> Result<(), ConfigError> {
+    if low.1 <= high.1 {
+        return Ok(());
+    }
+    Err(contradiction(format!(
+        "{} ({}) must not be above {} ({})",
+        low.0, low.1, high.0, high.1
+    )))
+}
+
+/// `value` is at least `min` and at most `max`, and those agree.
+fn within(min: Named, value: Named, max: Named) -> Result<(), ConfigError> {
+    not_above(min, max)?;
+    if (min.1..=max.1).contains(&value.1) {
+        return Ok(());
+    }
+    Err(contradiction(format!(
+        "{} ({}) must lie between {} ({}) and {} ({})",
+        value.0, value.1, min.0, min.1, max.0, max.1
+    )))
+}
+
+fn contradiction(what: String) -> ConfigError {
+    ConfigError::Contradiction { what }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What Kafka's own generated ids look like, and anything a person would choose.

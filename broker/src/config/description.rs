@@ -56,7 +56,7 @@ impl ConfigDescription {
             Allowed::Integer { max, unlimited, .. } => narrowest(Some(max), unlimited),
             Allowed::Decimal { .. } => ValueType::Double,
             Allowed::Boolean => ValueType::Boolean,
-            Allowed::AnyOf(_) => ValueType::List,
+            Allowed::AnyOf(_) | Allowed::Ranked(_) => ValueType::List,
             Allowed::OneOf(_) | Allowed::Text(_) | Allowed::OptionalText(_) => ValueType::Text,
         }
     }

@@ -5,6 +5,7 @@
 //! does I/O: texts come in, checked values go out, and a refusal names the key and its range.
 
 mod allowed;
+mod assignors;
 mod broker_config;
 mod byte_size;
 mod contradiction;
@@ -22,6 +23,7 @@ mod value;
 mod tests;
 
 pub use allowed::Allowed;
+pub use assignors::{Assignor, Assignors};
 pub use broker_config::BrokerConfig;
 pub(crate) use broker_config::is_cluster_id;
 pub use byte_size::ByteSize;

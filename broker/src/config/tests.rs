@@ -36,6 +36,15 @@ fn edges(allowed: &Allowed) -> Vec<String> {
         Allowed::Boolean => vec!["true".to_owned(), "false".to_owned()],
         Allowed::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
         Allowed::AnyOf(words) => vec![words.join(","), words[0].to_owned()],
+        Allowed::Ranked(words) => {
+            let backwards: Vec<&str> = words.iter().rev().copied().collect();
+            vec![
+                words.join(","),
+                backwards.join(", "),
+                words[0].to_owned(),
+                backwards[0].to_owned(),
+            ]
+        }
         Allowed::Text(_) => Vec::new(),
         Allowed::OptionalText(_) => vec![String::new()],
     };
@@ -73,6 +82,13 @@ fn outside(allowed: &Allowed) -> Vec<String> {
         }
         Allowed::OptionalText(_) => return Vec::new(),
         Allowed::Text(_) => return vec![String::new()],
+        Allowed::Ranked(words) => vec![
+            format!("{0},{0}", words[0]),
+            format!("{},no such value", words[0]),
+            format!("{},", words[0]),
+            ",".to_owned(),
+            words[0].to_uppercase(),
+        ],
         Allowed::Boolean | Allowed::OneOf(_) | Allowed::AnyOf(_) => Vec::new(),
     };
     outside.extend(["", "no such value", "1 MB", "-"].map(str::to_owned));
@@ -255,6 +271,136 @@ fn settings_that_contradict_each_other_are_refused() {
     assert!(broker_with("cluster.id", "a b").is_err());
 }
 
+fn broker_of(settings: &[(&str, &str)]) -> Result<BrokerConfig, ConfigError> {
+    let mut layers = ConfigLayers::new();
+    for (key, value) in settings {
+        layers.flag(key, value)?;
+    }
+    layers.build()
+}
+
+#[test]
+fn groups_have_kafkas_defaults() {
+    let config = BrokerConfig::default();
+    let default = |name| BrokerConfig::key(name).unwrap().get(&config);
+    for (name, value) in [
+        ("group.consumer.assignors", "uniform,range"),
+        ("group.consumer.heartbeat.interval.ms", "5000"),
+        ("group.consumer.max.heartbeat.interval.ms", "15000"),
+        ("group.consumer.max.session.timeout.ms", "60000"),
+        ("group.consumer.min.heartbeat.interval.ms", "5000"),
+        ("group.consumer.min.session.timeout.ms", "45000"),
+        ("group.consumer.session.timeout.ms", "45000"),
+        ("group.initial.rebalance.delay.ms", "3000"),
+        ("group.max.session.timeout.ms", "1800000"),
+        ("group.max.size", "2147483647"),
+        ("group.min.session.timeout.ms", "6000"),
+    ] {
+        assert_eq!(default(name), value, "{name}");
+    }
+}
+
+#[test]
+fn the_times_of_consumer_groups_lie_between_their_bounds() {
+    for (key, value, refusal) in [
+        (
+            "group.consumer.session.timeout.ms",
+            "44999",
+            "group.consumer.session.timeout.ms (44999) must lie between \
+             group.consumer.min.session.timeout.ms (45000) and \
+             group.consumer.max.session.timeout.ms (60000)",
+        ),
+        (
+            "group.consumer.session.timeout.ms",
+            "60001",
+            "group.consumer.session.timeout.ms (60001) must lie between \
+             group.consumer.min.session.timeout.ms (45000) and \
+             group.consumer.max.session.timeout.ms (60000)",
+        ),
+        (
+            "group.consumer.min.session.timeout.ms",
+            "60001",
+            "group.consumer.min.session.timeout.ms (60001) must not be above \
+             group.consumer.max.session.timeout.ms (60000)",
+        ),
+        (
+            "group.consumer.heartbeat.interval.ms",
+            "4999",
+            "group.consumer.heartbeat.interval.ms (4999) must lie between \
+             group.consumer.min.heartbeat.interval.ms (5000) and \
+             group.consumer.max.heartbeat.interval.ms (15000)",
+        ),
+        (
+            "group.consumer.heartbeat.interval.ms",
+            "15001",
+            "group.consumer.heartbeat.interval.ms (15001) must lie between \
+             group.consumer.min.heartbeat.interval.ms (5000) and \
+             group.consumer.max.heartbeat.interval.ms (15000)",
+        ),
+        (
+            "group.consumer.max.heartbeat.interval.ms",
+            "4999",
+            "group.consumer.min.heartbeat.interval.ms (5000) must not be above \
+             group.consumer.max.heartbeat.interval.ms (4999)",
+        ),
+        (
+            "group.min.session.timeout.ms",
+            "1800001",
+            "group.min.session.timeout.ms (1800001) must not be above \
+             group.max.session.timeout.ms (1800000)",
+        ),
+    ] {
+        let refused = broker_with(key, value).unwrap_err().to_string();
+        assert_eq!(refused, refusal);
+    }
+    for (key, value) in [
+        ("group.consumer.session.timeout.ms", "60000"),
+        ("group.consumer.min.session.timeout.ms", "1"),
+        ("group.consumer.max.session.timeout.ms", "45000"),
+        ("group.consumer.heartbeat.interval.ms", "15000"),
+        ("group.min.session.timeout.ms", "1800000"),
+    ] {
+        broker_with(key, value).unwrap_or_else(|error| panic!("{key} = {value}: {error}"));
+    }
+    // A heartbeat as rare as the session is long would come too late.
+    let session = [
+        ("group.consumer.session.timeout.ms", "5000"),
+        ("group.consumer.min.session.timeout.ms", "5000"),
+    ];
+    assert_eq!(
+        broker_of(&session).unwrap_err().to_string(),
+        "group.consumer.heartbeat.interval.ms (5000) must be below \
+         group.consumer.session.timeout.ms (5000)"
+    );
+}
+
+#[test]
+fn assignors_are_known_and_named_once() {
+    for refused in ["", "sticky", "uniform,sticky", "range,range", "uniform,"] {
+        let error = broker_with("group.consumer.assignors", refused).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "command line: `group.consumer.assignors` cannot be `{refused}`: it must be one or \
+                 more of `uniform`, `range`, separated by commas, none of them twice"
+            )
+        );
+    }
+    let both = broker_with("group.consumer.assignors", "range, uniform").unwrap();
+    let both = both.group_consumer_assignors;
+    assert_eq!(both.by_default(), Assignor::Range);
+    assert!(both.contains(Assignor::Uniform));
+
+    let mut layers = ConfigLayers::new();
+    let list = "group.consumer.assignors = [\"range\"]";
+    layers.file("c.toml", list).unwrap();
+    let range = layers.build().unwrap().group_consumer_assignors;
+    assert_eq!(range.by_default(), Assignor::Range);
+    assert!(!range.contains(Assignor::Uniform));
+    let none = ConfigLayers::new().file("c.toml", "group.consumer.assignors = []");
+    assert!(matches!(none, Err(ConfigError::Invalid { .. })), "{none:?}");
+}
+
 /// Sets `explicit` on a topic, of which `changed` just now, and returns the refusal.
 fn disagreement(explicit: &[(&str, &str)], changed: &[&str]) -> Option<String> {
     let explicit: BTreeMap<String, String> = explicit
@@ -390,6 +536,8 @@ fn settings_have_kafkas_types() {
         ("connections.max.idle.ms", ValueType::Long),
         ("fetch.max.bytes", ValueType::Int),
         ("flush.messages", ValueType::Long),
+        ("group.consumer.assignors", ValueType::List),
+        ("group.max.size", ValueType::Int),
         ("index.interval.bytes", ValueType::Int),
         ("log.cleaner.backoff.ms", ValueType::Long),
         ("log.cleaner.enable", ValueType::Boolean),
@@ -564,6 +712,7 @@ fn any_value() -> impl Strategy<Value = String> {
         "-?[0-9]{1,20} ?(|ms|s|min|h|d|us|B|KiB|MiB|GiB|TiB)",
         "[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{0,4})?",
         "(delete|compact|sync|true|all|CreateTime)(,(delete|compact))?",
+        "(uniform|range)(, ?(uniform|range)){0,2}",
         "[a-z0-9:\\[\\]]{0,12}:[0-9]{0,6}",
     ]
 }

@@ -22,7 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SETTINGS: &str = "
     offsets.topic.num.partitions = 4
     group.consumer.heartbeat.interval.ms = 30
+    group.consumer.min.heartbeat.interval.ms = 30
     group.consumer.session.timeout.ms = 1500
+    group.consumer.min.session.timeout.ms = 1500
 ";
 
 /// A broker that can be killed and started again at the same address.
@@ -34,8 +36,14 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts a broker with further settings.
+    pub(super) fn start_with(settings: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join("settings.toml"), SETTINGS).unwrap();
+        let settings = format!("{SETTINGS}{settings}");
+        std::fs::write(folder.path().join("settings.toml"), settings).unwrap();
         let mut rig = Self {
             folder,
             broker: None,

@@ -96,3 +96,23 @@ async fn an_assignor_that_there_is_not_is_an_error_of_poll() {
     );
     assert!(refused.to_string().contains("`fair`"), "{refused}");
 }
+
+#[tokio::test]
+async fn members_choose_among_the_assignors_that_the_broker_is_told() {
+    let rig = Rig::start_with("group.consumer.assignors = [\"range\"]");
+    rig.create("orders", 1);
+    let config = rig
+        .config("billing")
+        .set("group.remote.assignor", "uniform");
+    let mut refused = Reader::subscribed(&config, "orders").await;
+    refused.until(|it| !it.errors.is_empty()).await;
+    let error = refused.errors[0].to_string();
+    assert!(error.contains("use one of `range`"), "{error}");
+    for config in [
+        rig.config("shipping"),
+        rig.config("returns").set("group.remote.assignor", "range"),
+    ] {
+        let mut reader = Reader::subscribed(&config, "orders").await;
+        reader.until(|it| it.assigned() == ["orders-0"]).await;
+    }
+}

@@ -49,7 +49,8 @@ fn setting<'a>(described: &'a ConfigResourceDescription, name: &str) -> &'a Conf
 #[test]
 fn every_setting_tells_its_source_and_its_meaning() {
     let folder = TempDir::new().unwrap();
-    let settings = "broker.id = 7\nlog.retention.ms = \"1h\"\nlog.segment.bytes = \"2 MiB\"\n";
+    let settings = "broker.id = 7\nlog.retention.ms = \"1h\"\nlog.segment.bytes = \"2 MiB\"\n\
+        group.consumer.assignors = [\"range\", \"uniform\"]\n";
     let broker = BrokerProcess::start_with(folder.path(), 2, settings);
     // Every shard tells the same.
     for shard in [0, 1] {
@@ -89,6 +90,13 @@ fn every_setting_tells_its_source_and_its_meaning() {
             ),
             (broker, "broker.id", "7", ConfigSource::Broker, "1"),
             (broker, "journal.files", "4", ConfigSource::Default, "4"),
+            (
+                broker,
+                "group.consumer.assignors",
+                "range,uniform",
+                ConfigSource::Broker,
+                "uniform,range",
+            ),
         ] {
             let setting = setting(described, name);
             assert_eq!(setting.value, value, "{name}");
@@ -97,6 +105,10 @@ fn every_setting_tells_its_source_and_its_meaning() {
         }
         assert_eq!(
             setting(topic, "cleanup.policy").value_type,
+            ConfigType::List
+        );
+        assert_eq!(
+            setting(broker, "group.consumer.assignors").value_type,
             ConfigType::List
         );
         assert!(topic.configs.iter().all(|setting| !setting.read_only));

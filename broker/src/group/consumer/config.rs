@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Assignor;
+use super::Assignors;
 
 /// The settings of consumer groups, under Kafka's keys where Kafka has them.
 #[derive(Clone, PartialEq, Debug)]
@@ -12,8 +12,9 @@ pub struct ConsumerGroupConfig {
     /// `group.consumer.max.size`: members of one group. One more is refused with
     /// GROUP_MAX_SIZE_REACHED. Kafka has no bound unless told; ours is 1,000.
     pub max_size: usize,
-    /// The first of `group.consumer.assignors`: used while no member asks for one.
-    pub default_assignor: Assignor,
+    /// `group.consumer.assignors`: what members may ask for, the first of which is used while no
+    /// member does. UNSUPPORTED_ASSIGNOR for any other.
+    pub assignors: Assignors,
     /// Bytes of what one member says about itself: names, pattern, ids, client. More is refused
     /// with INVALID_REQUEST, because its record must fit a batch.
     pub member_metadata_bytes_max: usize,
@@ -25,7 +26,7 @@ impl Default for ConsumerGroupConfig {
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(5),
             max_size: 1_000,
-            default_assignor: Assignor::Uniform,
+            assignors: Assignors::default(),
             member_metadata_bytes_max: 256 * 1024,
         }
     }

@@ -1,6 +1,6 @@
 use corelog_protocol::ErrorCode;
 
-use super::STATIC_MEMBER_AWAY;
+use super::{Assignors, STATIC_MEMBER_AWAY};
 use crate::group::{GroupId, MemberId};
 
 /// Why a group refused. Every sentence ends with what the member can do.
@@ -52,8 +52,8 @@ pub enum GroupError {
         instance_id: String,
         holder: MemberId,
     },
-    #[error("there is no assignor `{name}`: use `uniform` or `range`")]
-    UnsupportedAssignor { name: String },
+    #[error("there is no assignor `{name}` in `group.consumer.assignors`: use one of `{offered}`")]
+    UnsupportedAssignor { name: String, offered: Assignors },
     #[error("the pattern `{pattern}` is not valid: {reason}")]
     InvalidPattern { pattern: String, reason: String },
     #[error(

@@ -162,17 +162,20 @@ impl ConsumerGroup {
         self.decide(records, Change::Target(Some(computed)));
     }
 
-    /// The one that most members ask for, the first by name where two are asked for equally often.
+    /// The one that most members ask for, the first by name where two are asked for equally often. A
+    /// member that asked before a restart may have asked for one that is not offered any more.
     pub(super) fn assignor(&self) -> Assignor {
+        let assignors = &self.config.assignors;
         let votes = |assignor: Assignor| {
             let members = self.state.members.values();
             members
+                .filter(|_| assignors.contains(assignor))
                 .filter(|m| m.metadata.server_assignor.as_deref() == Some(assignor.name()))
                 .count()
         };
         let (uniform, range) = (votes(Assignor::Uniform), votes(Assignor::Range));
         match (uniform, range) {
-            (0, 0) => self.config.default_assignor,
+            (0, 0) => assignors.by_default(),
             (uniform, range) if uniform > range => Assignor::Uniform,
             _ => Assignor::Range,
         }

@@ -41,7 +41,7 @@ impl ConsumerGroup {
         unix_millis: i64,
         topics: &Topics,
     ) -> Result<Outcome, GroupError> {
-        heartbeat.validate()?;
+        heartbeat.validate(&self.config.assignors)?;
         let moment = Moment {
             now,
             unix_millis,

@@ -45,7 +45,8 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-pub use assignor::{Assignor, Subscriber};
+pub use crate::config::{Assignor, Assignors};
+pub use assignor::Subscriber;
 pub use config::ConsumerGroupConfig;
 pub use describe::{GroupDescription, GroupState, MemberDescription};
 pub use error::GroupError;

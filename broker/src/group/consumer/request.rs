@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Assignor, ConsumerGroupConfig, GroupError, MemberMetadata, Partitions, Record};
+use super::{
+    Assignor, Assignors, ConsumerGroupConfig, GroupError, MemberMetadata, Partitions, Record,
+};
 use crate::group::MemberId;
 
 /// One heartbeat. `None` in a field of the member's own means "as I said before".
@@ -74,7 +76,7 @@ pub struct Outcome {
 
 impl Heartbeat {
     /// Refuses what contradicts itself, whatever the group's state.
-    pub(super) fn validate(&self) -> Result<(), GroupError> {
+    pub(super) fn validate(&self, assignors: &Assignors) -> Result<(), GroupError> {
         if self.member_id.as_str().is_empty() {
             return Err(invalid("the member id is empty"));
         }
@@ -97,10 +99,12 @@ impl Heartbeat {
             }
             _ => {}
         }
+        let is_offered = |name| Assignor::from_name(name).is_some_and(|it| assignors.contains(it));
         match &self.server_assignor {
-            Some(name) if Assignor::from_name(name).is_none() => {
-                Err(GroupError::UnsupportedAssignor { name: name.clone() })
-            }
+            Some(name) if !is_offered(name) => Err(GroupError::UnsupportedAssignor {
+                name: name.clone(),
+                offered: assignors.clone(),
+            }),
             _ => Ok(()),
         }
     }

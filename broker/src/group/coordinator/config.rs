@@ -6,7 +6,7 @@ use crate::group::classic::ClassicConfig;
 use crate::group::consumer::ConsumerGroupConfig;
 
 /// The settings of coordinators, under Kafka's keys where Kafka has them.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CoordinatorConfig {
     pub consumer: Arc<ConsumerGroupConfig>,
     pub classic: ClassicConfig,
@@ -38,9 +38,16 @@ impl From<&BrokerConfig> for CoordinatorConfig {
                 session_timeout: config.group_consumer_session_timeout,
                 heartbeat_interval: config.group_consumer_heartbeat_interval,
                 max_size: config.group_consumer_max_size as usize,
+                assignors: config.group_consumer_assignors.clone(),
                 ..ConsumerGroupConfig::default()
             }),
-            classic: ClassicConfig::default(),
+            classic: ClassicConfig {
+                min_session_timeout: config.group_min_session_timeout,
+                max_session_timeout: config.group_max_session_timeout,
+                initial_rebalance_delay: config.group_initial_rebalance_delay,
+                max_members: config.group_max_size as usize,
+                ..ClassicConfig::default()
+            },
             offsets_retention: Duration::from_secs(
                 60 * u64::from(config.offsets_retention_minutes),
             ),

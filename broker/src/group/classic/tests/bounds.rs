@@ -1,5 +1,7 @@
 //! What happens at each limit.
 
+use std::time::Duration;
+
 use corelog_protocol::ErrorCode;
 
 use super::rig::*;
@@ -74,6 +76,92 @@ fn session_timeouts_lie_between_their_bounds() {
             ..join("a")
         });
         assert_eq!(rig.refused(join), expected, "{timeout:?}");
+    }
+}
+
+#[test]
+fn the_bounds_of_session_timeouts_can_be_set() {
+    let mut rig = Rig::with(ClassicConfig {
+        min_session_timeout: seconds(1),
+        max_session_timeout: seconds(2),
+        ..ClassicConfig::default()
+    });
+    for (timeout, expected) in [
+        (Duration::from_millis(999), ErrorCode::InvalidSessionTimeout),
+        (seconds(1), ErrorCode::MemberIdRequired),
+        (seconds(2), ErrorCode::MemberIdRequired),
+        (
+            Duration::from_millis(2_001),
+            ErrorCode::InvalidSessionTimeout,
+        ),
+    ] {
+        let join = rig.send_join(JoinRequest {
+            session_timeout: timeout,
+            ..join("a")
+        });
+        assert_eq!(rig.refused(join), expected, "{timeout:?}");
+    }
+}
+
+#[test]
+fn the_initial_delay_can_be_set() {
+    let mut rig = Rig::with(ClassicConfig {
+        initial_rebalance_delay: seconds(10),
+        ..ClassicConfig::default()
+    });
+    let first = rig.join_anew("a");
+    rig.pass(Duration::from_millis(9_999));
+    assert!(rig.waits(first));
+    let second = rig.join_anew("b");
+    rig.pass(Duration::from_millis(10_000));
+    assert!(rig.waits(second), "the second member puts the end off");
+    rig.pass(Duration::from_millis(1));
+    for join in [first, second] {
+        assert_eq!(rig.joined(join).generation, 1);
+    }
+}
+
+#[test]
+fn without_an_initial_delay_a_group_begins_at_once() {
+    let mut rig = Rig::with(ClassicConfig {
+        initial_rebalance_delay: Duration::ZERO,
+        ..ClassicConfig::default()
+    });
+    let joins = [rig.join_anew("a"), rig.join_anew("b")];
+    rig.pass(Duration::ZERO);
+    for join in joins {
+        assert_eq!(rig.joined(join).generation, 1);
+    }
+}
+
+/// The delay may leave a rest of the first member's rebalance time-out that is shorter than any timer.
+#[test]
+fn an_initial_delay_is_over_with_the_rebalance_timeout() {
+    let mut rig = Rig::with(ClassicConfig {
+        initial_rebalance_delay: seconds(60) - Duration::from_nanos(1),
+        ..ClassicConfig::default()
+    });
+    let first = rig.join_anew("a");
+    let second = rig.join_anew("b");
+    rig.pass(REBALANCE - Duration::from_nanos(1));
+    assert!(rig.waits(first) && rig.waits(second));
+    rig.pass(Duration::from_nanos(1));
+    assert_eq!(rig.joined(first).generation, 1);
+}
+
+/// No member can sync in no time. The round ends, and so does every later one.
+#[test]
+fn a_member_without_time_to_rebalance_is_gone_soon() {
+    let mut rig = Rig::new();
+    for generation in [1, 3] {
+        let id = rig.given_id("a");
+        let join = rig.send_join(JoinRequest {
+            rebalance_timeout: Duration::ZERO,
+            ..rejoin("a", &id)
+        });
+        rig.pass(seconds(3));
+        assert_eq!(rig.joined(join).generation, generation);
+        assert_eq!(rig.group.state(), GroupState::Empty);
     }
 }
 

@@ -15,17 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use corelog_protocol::{PartitionIndex, TopicId};
 
-use super::{Partitions, TopicPartition};
-
-/// An assignor of the coordinator, by Kafka's names.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Assignor {
-    /// The same number of partitions for everybody, and as few moves as that allows.
-    Uniform,
-    /// Of every topic a range of neighbouring partitions, so that topics with the same number of
-    /// partitions are cut at the same places; and as few moves as that allows.
-    Range,
-}
+use super::{Assignor, Partitions, TopicPartition};
 
 /// What an assignor knows about a member.
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -37,19 +27,6 @@ pub struct Subscriber {
 }
 
 impl Assignor {
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Uniform, Self::Range]
-            .into_iter()
-            .find(|assignor| assignor.name() == name)
-    }
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Uniform => "uniform",
-            Self::Range => "range",
-        }
-    }
-
     /// Gives every partition of every topic that somebody subscribes to to one of its subscribers.
     /// The answer is in the order of `subscribers`. `partitions` counts those of each topic.
     pub fn assign(

@@ -3,7 +3,7 @@
 use corelog_protocol::ErrorCode;
 
 use super::rig::{Rig, going_on, join, names, saying};
-use crate::group::consumer::{Heartbeat, HeartbeatEpoch};
+use crate::group::consumer::{Assignor, Assignors, ConsumerGroupConfig, Heartbeat, HeartbeatEpoch};
 
 #[test]
 fn a_heartbeat_that_contradicts_itself_is_refused_by_name() {
@@ -74,8 +74,59 @@ fn an_assignor_that_the_coordinator_does_not_have_is_refused() {
 }
 
 #[test]
+fn an_assignor_that_is_not_configured_is_refused_by_name() {
+    let mut rig = Rig::with_config(&[("orders", 1)], only(Assignor::Range));
+    let mut joining = join("a", &["orders"]);
+    joining.server_assignor = Some("uniform".to_owned());
+    let refused = rig.send(&joining).expect_err("refused");
+    assert_eq!(refused.code(), ErrorCode::UnsupportedAssignor);
+    assert_eq!(
+        refused.to_string(),
+        "there is no assignor `uniform` in `group.consumer.assignors`: use one of `range`"
+    );
+    assert!(rig.group.is_gone(), "nobody joined");
+    joining.server_assignor = Some("range".to_owned());
+    rig.send(&joining).unwrap();
+    // Nor can a member change over to it.
+    let mut changing = going_on("a", 1);
+    changing.server_assignor = Some("uniform".to_owned());
+    assert_eq!(rig.refusal(&changing), ErrorCode::UnsupportedAssignor);
+}
+
+#[test]
+fn the_first_assignor_is_used_where_nobody_asks_for_one() {
+    for first in [Assignor::Uniform, Assignor::Range] {
+        let mut rig = Rig::with_config(&[("orders", 1)], only(first));
+        rig.join("a", &["orders"]);
+        assert_eq!(rig.group.describe().assignor, first);
+    }
+}
+
+/// A broker that starts again with fewer assignors still has the members that asked for the others.
+#[test]
+fn an_assignor_that_is_not_configured_any_more_is_not_used() {
+    let mut rig = Rig::new(&[("orders", 4)]);
+    let mut joining = join("a", &["orders"]);
+    joining.server_assignor = Some("range".to_owned());
+    rig.send(&joining).unwrap();
+    assert_eq!(rig.group.describe().assignor, Assignor::Range);
+    rig.restart_with(only(Assignor::Uniform));
+    assert_eq!(rig.group.describe().assignor, Assignor::Uniform);
+    rig.beat("a");
+    rig.join("b", &["orders"]);
+    assert_eq!(rig.group.describe().assignor, Assignor::Uniform);
+}
+
+fn only(assignor: Assignor) -> ConsumerGroupConfig {
+    ConsumerGroupConfig {
+        assignors: Assignors::new(vec![assignor]).unwrap(),
+        ..ConsumerGroupConfig::default()
+    }
+}
+
+#[test]
 fn a_member_that_says_too_much_about_itself_is_refused() {
-    let config = crate::group::consumer::ConsumerGroupConfig {
+    let config = ConsumerGroupConfig {
         member_metadata_bytes_max: 100,
         ..Default::default()
     };

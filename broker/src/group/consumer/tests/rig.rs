@@ -38,6 +38,16 @@ impl Rig {
         }
     }
 
+    /// The same group as a coordinator with other settings loads it from the log.
+    pub(super) fn restart_with(&mut self, config: ConsumerGroupConfig) {
+        let mut group = ConsumerGroup::new(self.group.id().clone(), Arc::new(config));
+        for record in &self.log {
+            group.apply(record);
+        }
+        group.loaded(self.now);
+        self.group = group;
+    }
+
     pub(super) fn send(&mut self, heartbeat: &Heartbeat) -> Result<HeartbeatReply, GroupError> {
         let topics = self.cluster.image();
         let outcome = self.group.heartbeat(heartbeat, self.now, 7, &topics)?;

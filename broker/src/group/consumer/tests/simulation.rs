@@ -14,8 +14,8 @@ use super::client::{Client, Subscription};
 use super::cluster::Cluster;
 use super::rig::{REBALANCE_TIMEOUT, names};
 use crate::group::consumer::{
-    Assignor, Change, ConsumerGroup, ConsumerGroupConfig, GroupState, HeartbeatEpoch, MemberState,
-    Partitions, Record,
+    Assignor, Assignors, Change, ConsumerGroup, ConsumerGroupConfig, GroupState, HeartbeatEpoch,
+    MemberState, Partitions, Record,
 };
 use crate::group::{GroupId, MemberId};
 use crate::runtime::Instant;
@@ -66,10 +66,11 @@ enum Loss {
 impl Simulation {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let assignors = [Assignor::Uniform, Assignor::Range];
+        let mut assignors = vec![Assignor::Uniform, Assignor::Range];
+        assignors.shuffle(&mut random);
         let config = Arc::new(ConsumerGroupConfig {
             max_size: MEMBERS_MAX,
-            default_assignor: *assignors.choose(&mut random).unwrap(),
+            assignors: Assignors::new(assignors).unwrap(),
             ..ConsumerGroupConfig::default()
         });
         let now = crate::runtime::now();

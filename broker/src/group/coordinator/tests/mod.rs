@@ -5,3 +5,4 @@ mod groups;
 mod offsets;
 mod replays;
 mod rig;
+mod settings;
