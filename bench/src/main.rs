@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     }
     match run(&args) {
         Ok(report) if report.interrupted => ExitCode::from(interrupt::EXIT_CODE),
-        Ok(report) if report.verdict.is_good() => ExitCode::SUCCESS,
+        Ok(report) if report.is_good() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => failed(&error),
     }

@@ -1,5 +1,7 @@
 //! What a run will do: the command line checked, the time shared out.
 
+mod group;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use crate::args::Args;
 use crate::cores::CoreLayout;
 use crate::quantity::ByteSize;
 use crate::workload::payload::STAMP;
+
+pub(crate) use group::GroupPlan;
 
 /// The most that one slice writes: a slice is read back and its topic deleted
 /// before the next one starts, which bounds the disk a run takes.
@@ -45,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) data_dir: PathBuf,
     pub(crate) parts: Vec<Part>,
     pub(crate) times: Times,
+    /// Absent unless a consumer group is to be measured.
+    pub(crate) group: Option<GroupPlan>,
 }
 
 /// One produce figure: the median of its slices, each beside one of the bare loop.
@@ -109,6 +115,11 @@ impl Plan {
             args.client_cores.as_ref(),
         )?;
         let total = Duration::from_secs(args.duration);
+        let parts = parts(args, record_size, total);
+        let group = args
+            .group
+            .map(|members| GroupPlan::new(args, members, total))
+            .transpose()?;
         Ok(Self {
             brokers: args.brokers.clone(),
             topic: args.topic.clone(),
@@ -122,12 +133,13 @@ impl Plan {
             rate: args.rate,
             cores,
             data_dir: args.data_dir.clone(),
-            parts: parts(args, record_size, total),
+            parts,
             times: Times {
                 ceiling: total.mul_f64(0.015),
                 tail: total.mul_f64(0.05),
                 latency: total.mul_f64(0.06),
             },
+            group,
         })
     }
 

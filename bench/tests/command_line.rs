@@ -95,6 +95,7 @@ fn a_short_run_reads_every_record_back_and_leaves_nothing_behind() {
         );
     }
     assert_eq!(report["latency"].as_array().unwrap().len(), 2);
+    assert_eq!(report.get("group"), None);
     assert!(is_empty(folder.path()), "files were left behind");
 }
 
@@ -129,6 +130,81 @@ fn two_cores_share_the_load_and_no_request_meets_the_wrong_one() {
     let least = bytes.iter().sum::<u64>() * 3 / 10;
     assert!(least > 0, "{broker}");
     assert!(bytes.iter().all(|&bytes| bytes >= least), "{broker}");
+}
+
+#[test]
+fn a_group_without_a_partition_for_the_member_that_joins_is_refused() {
+    let folder = folder();
+    let arguments = ["--group", "4", "--partitions", "4"];
+    let output = bench(folder.path(), &arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(
+        error.contains("--group 4 with --partitions 4: one more member joins"),
+        "{error}"
+    );
+    assert!(is_empty(folder.path()));
+}
+
+#[test]
+fn a_group_reads_everything_while_a_member_joins_and_leaves() {
+    let folder = folder();
+    let arguments = [
+        "--group",
+        "3",
+        "--partitions",
+        "7",
+        "--producers",
+        "2",
+        "--consumers",
+        "2",
+        "--records",
+        "4000",
+        "--durability",
+        "written",
+        "--batch-size",
+        "16KiB",
+        "--format",
+        "json",
+    ];
+    let report = report_of(&mut bench(folder.path(), &arguments));
+    let group = &report["group"];
+    assert_eq!(
+        (&group["members"], &group["partitions"]),
+        (&3.into(), &7.into())
+    );
+    let throughput = &group["throughput"];
+    for rate in ["mb_per_s", "records_per_s"] {
+        assert!(throughput[rate].as_f64().unwrap() > 0.0, "{throughput}");
+    }
+    let beside = &throughput["ceiling"];
+    assert_eq!(beside["name"], "plain consumers");
+    let share = throughput["mb_per_s"].as_f64().unwrap() / beside["mb_per_s"].as_f64().unwrap();
+    assert!(
+        (beside["share"].as_f64().unwrap() - share).abs() < 1e-9,
+        "{throughput}"
+    );
+
+    let rebalance = &group["rebalance"];
+    for time in ["joining_us", "leaving_us", "longest_pause_us"] {
+        assert!(
+            rebalance[time].as_f64().unwrap() > 0.0,
+            "{time}: {rebalance}"
+        );
+    }
+    // Members that say farewell commit before: nothing is delivered again.
+    assert_eq!(rebalance["delivered_twice"], 0, "{rebalance}");
+    // Three times what was written once, and all of the load.
+    let load = rebalance["records"].as_u64().unwrap();
+    assert!(load > 0, "{rebalance}");
+    let verdict = &group["verdict"];
+    assert_eq!(verdict["sent"], 3 * 4000 + load, "{verdict}");
+    assert_eq!(verdict["read_back"], verdict["sent"], "{verdict}");
+    assert_eq!(verdict["damaged"], 0, "{verdict}");
+    // The produce figure's records, and those that plain consumers read beside the group.
+    let sent = report["verdict"]["sent"].as_u64().unwrap();
+    assert!(sent >= 2 * 4000, "{}", report["verdict"]);
+    assert!(is_empty(folder.path()), "files were left behind");
 }
 
 /// The story: without acknowledgements a producer is done when its last bytes

@@ -20,6 +20,9 @@ pub(crate) struct Report {
     pub(crate) ceilings: Option<Ceilings>,
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) latency: Vec<Latency>,
+    /// Absent unless `--group` was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<Group>,
     pub(crate) verdict: Verdict,
     pub(crate) broker: Option<BrokerFigures>,
     /// The share of the run's CPU time that the hypervisor gave to others.
@@ -129,6 +132,39 @@ impl LatencyCeiling {
     }
 }
 
+/// What was measured of a consumer group.
+#[derive(Debug, Serialize)]
+pub(crate) struct Group {
+    pub(crate) members: usize,
+    pub(crate) partitions: usize,
+    /// Read from the beginning; the ceiling is what plain consumers make of the same records.
+    pub(crate) throughput: Throughput,
+    /// Absent if the run was interrupted before.
+    pub(crate) rebalance: Option<Rebalance>,
+    /// Of all that the group should have read: each record as often as it was to be read.
+    pub(crate) verdict: Verdict,
+}
+
+/// One more member joins the group under load, and leaves it again.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rebalance {
+    /// Records a second that were to be sent, and that were sent.
+    pub(crate) rate: u64,
+    pub(crate) records_per_s: f64,
+    /// From the newcomer's subscription until every member has its share.
+    pub(crate) joining_us: f64,
+    /// From the newcomer's farewell until the others own its partitions.
+    pub(crate) leaving_us: f64,
+    /// The longest time between two polls that returned records of a partition,
+    /// of those that kept their owner; `None` if all changed hands.
+    pub(crate) longest_pause_us: Option<f64>,
+    /// The same of all partitions, before the newcomer joined.
+    pub(crate) longest_pause_before_us: Option<f64>,
+    /// Records of the load.
+    pub(crate) records: u64,
+    pub(crate) delivered_twice: u64,
+}
+
 /// From the broker's own metrics, at the end of the run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct BrokerFigures {
@@ -139,6 +175,12 @@ pub(crate) struct BrokerFigures {
 }
 
 impl Report {
+    /// Every record came back whole, through the group as well.
+    pub(crate) fn is_good(&self) -> bool {
+        let group = self.group.as_ref();
+        self.verdict.is_good() && group.is_none_or(|group| group.verdict.is_good())
+    }
+
     /// What keeps the figures from being what they could be, as sentences.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();

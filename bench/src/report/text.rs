@@ -1,5 +1,7 @@
 //! The report for people: one screen, figures under figures.
 
+mod group;
+
 use std::fmt::{self, Write};
 
 use super::{Latency, Report, Throughput};
@@ -19,10 +21,13 @@ fn write_all(report: &Report, out: &mut String) -> fmt::Result {
         write_ceilings(ceilings, out)?;
     }
     if !report.throughput.is_empty() {
-        write_throughput(&report.throughput, out)?;
+        write_throughput("Throughput", "ceiling", &report.throughput, out)?;
     }
     if !report.latency.is_empty() {
         write_latency(&report.latency, out)?;
+    }
+    if let Some(group) = &report.group {
+        group::write(group, out)?;
     }
     write_end(report, out)
 }
@@ -99,14 +104,15 @@ fn write_ceilings(ceilings: &Ceilings, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-fn write_throughput(lines: &[Throughput], out: &mut String) -> fmt::Result {
-    write!(
-        out,
-        "\n{:<32}{:>7}{:>12}",
-        "Throughput", "MB/s", "records/s"
-    )?;
+fn write_throughput(
+    title: &str,
+    beside: &str,
+    lines: &[Throughput],
+    out: &mut String,
+) -> fmt::Result {
+    write!(out, "\n{title:<32}{:>7}{:>12}", "MB/s", "records/s")?;
     if lines.iter().any(|line| line.ceiling.is_some()) {
-        write!(out, "   {:<24}{:>7}{:>7}", "ceiling", "MB/s", "share")?;
+        write!(out, "   {beside:<24}{:>7}{:>7}", "MB/s", "share")?;
     }
     if lines.iter().any(|line| line.busy.is_some()) {
         write!(out, "   busy: broker, clients")?;

@@ -4,6 +4,7 @@
 //! loop alternate, so that a machine that is disturbed for a second disturbs
 //! both, and the medians are compared.
 
+mod group;
 mod latency;
 mod limits;
 mod read_back;
@@ -19,7 +20,7 @@ use crate::ceilings::Ceilings;
 use crate::ceilings::disk::ZeroFilled;
 use crate::interrupt;
 use crate::machine::{CpuTimes, Machine};
-use crate::plan::Plan;
+use crate::plan::{GroupPlan, Plan};
 use crate::progress::Progress;
 use crate::report::{Report, Settings};
 use crate::scratch::Scratch;
@@ -68,6 +69,9 @@ impl<'a> Suite<'a> {
         let existing = clients::run_one(&self.plan.cores, || session.existing_topic())?;
         let durability = existing.as_ref().map(|(_, durability)| *durability);
         self.existing = existing.map(|(topic, _)| topic);
+        if let (Some(group), Some(topic)) = (&self.plan.group, &self.existing) {
+            group.check_topic(&topic.name, topic.partitions)?;
+        }
         let parts = self.plan.parts_at(durability);
 
         if let Some(scratch) = self.scratch {
@@ -86,6 +90,10 @@ impl<'a> Suite<'a> {
         for durability in durabilities {
             latency.extend(self.measure_latency(durability)?);
         }
+        let group = match &self.plan.group {
+            Some(plan) => self.measure_group(plan, &parts[0])?,
+            None => None,
+        };
         let cpu_now = CpuTimes::now();
         Ok(Report {
             version: env!("CARGO_PKG_VERSION"),
@@ -94,6 +102,7 @@ impl<'a> Suite<'a> {
             ceilings: self.ceilings,
             throughput,
             latency,
+            group,
             verdict: self.verdict,
             broker: None,
             steal: cpu_now.steal_since(&cpu),
@@ -135,7 +144,12 @@ fn planned(plan: &Plan) -> Duration {
         .iter()
         .map(|part| part.slice.expected() * part.slices * 3)
         .sum();
-    slices + plan.times.ceiling * 7 + plan.times.tail * 2 + plan.times.latency * 2
+    let group = plan.group.as_ref().map(GroupPlan::expected);
+    slices
+        + plan.times.ceiling * 7
+        + plan.times.tail * 2
+        + plan.times.latency * 2
+        + group.unwrap_or_default()
 }
 
 /// The middle one, or the mean of the two in the middle; 0 of none.

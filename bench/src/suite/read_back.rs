@@ -15,6 +15,15 @@ use crate::workload::payload::Payloads;
 impl Suite<'_> {
     /// Reads the stretches with all consumers and notes how fast it went.
     pub(super) fn read_back_all(&mut self, stretches: &[Stretch]) -> Result<Ledger> {
+        let (slice, ledger) = self.read_all(stretches)?;
+        if !interrupt::requested() {
+            self.read_back.push(slice);
+        }
+        Ok(ledger)
+    }
+
+    /// Reads the stretches with all consumers.
+    pub(super) fn read_all(&self, stretches: &[Stretch]) -> Result<(Slice, Ledger)> {
         let consumers = self.plan.consumers.min(stretches.len());
         let payloads = &Payloads::new(self.plan.record_size);
         let (session, progress) = (&self.session, self.progress.bytes());
@@ -29,11 +38,8 @@ impl Suite<'_> {
         })?;
         let mut all = Ledger::default();
         results.iter().for_each(|(_, ledger)| all.merge(ledger));
-        if !interrupt::requested() {
-            let consumed: Vec<&Consumed> = results.iter().map(|(consumed, _)| consumed).collect();
-            self.read_back.push(Slice::of_consumers(&consumed, busy));
-        }
-        Ok(all)
+        let consumed: Vec<&Consumed> = results.iter().map(|(consumed, _)| consumed).collect();
+        Ok((Slice::of_consumers(&consumed, busy), all))
     }
 
     /// The figure that all slices give together.

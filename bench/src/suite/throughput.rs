@@ -19,7 +19,7 @@ use crate::workload::produce::{Load, Produced, produce};
 use crate::workload::session::Topic;
 
 /// Kafka's own default since version 4.
-const LINGER_MS: u32 = 5;
+pub(super) const LINGER_MS: u32 = 5;
 
 /// Record bytes between two turns of a producer's connections, at most.
 const LONGEST_BREATH: usize = 64 << 10;
@@ -105,7 +105,7 @@ impl Suite<'_> {
         }))
     }
 
-    fn produce_all(&self, part: &Part, topic: &Topic) -> Result<Vec<Produced>> {
+    pub(super) fn produce_all(&self, part: &Part, topic: &Topic) -> Result<Vec<Produced>> {
         let plan = self.plan;
         let producers = plan.producers as u64;
         let epoch = Epoch::now();

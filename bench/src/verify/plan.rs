@@ -12,6 +12,8 @@ use crate::quantity::ByteSize;
 use crate::workload::payload::STAMP;
 
 const PARTITIONS: i32 = 8;
+/// Members of each group.
+const GROUP: usize = 4;
 const RATE: u64 = 10_000;
 const RECORD_SIZE: ByteSize = ByteSize(128);
 const LARGEST_RECORD: ByteSize = ByteSize(1 << 20);
@@ -76,7 +78,7 @@ impl VerifyPlan {
             brokers: args.brokers.clone(),
             partitions: args.partitions.unwrap_or(PARTITIONS),
             producers,
-            group: args.group.into(),
+            group: args.group.map_or(GROUP, usize::from),
             keys,
             rate,
             record_size: record_size.0,
@@ -109,6 +111,11 @@ mod tests {
         let plan = plan(&[]).unwrap();
         assert_eq!((plan.partitions, plan.group, plan.rate), (8, 4, 10_000));
         assert_eq!((plan.kill_every, plan.churn_every), (None, None));
+    }
+
+    #[test]
+    fn the_groups_are_as_large_as_asked_for() {
+        assert_eq!(plan(&["--group", "7"]).unwrap().group, 7);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) struct Consumed {
 }
 
 impl Consumed {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let now = Instant::now();
         Self {
             records: 0,

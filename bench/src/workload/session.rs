@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use corelog_client::{Admin, ClientConfig, Consumer, NewTopic, Producer, TopicPartition};
+use corelog_client::{
+    Admin, ClientConfig, Consumer, GroupConsumer, NewTopic, Producer, TopicPartition,
+};
 use corelog_protocol::{Durability, PartitionIndex};
 
 use super::consume::Stretch;
@@ -13,6 +15,13 @@ use crate::plan::{IN_FLIGHT, Plan};
 
 /// Bytes of batches that a producer may hold, at least: Kafka's default.
 const LEAST_BUFFER: usize = 32 << 20;
+
+/// Records of one poll, at most.
+const MAX_POLL_RECORDS: usize = 5_000;
+
+/// How often members of a group commit by themselves: several times in a slice,
+/// which Kafka's own five seconds would not be.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a batch may need beyond the values of its records.
 const BATCH_OVERHEAD: usize = 4 << 10;
@@ -37,7 +46,8 @@ pub(crate) struct Session<'a> {
     servers: String,
     /// Numbers the topics created.
     topics: AtomicU32,
-    /// Keeps the topics of two runs on one cluster apart.
+    groups: AtomicU32,
+    /// Keeps the topics and groups of two runs on one cluster apart.
     run: u32,
 }
 
@@ -56,6 +66,7 @@ impl<'a> Session<'a> {
             plan,
             servers,
             topics: AtomicU32::new(0),
+            groups: AtomicU32::new(0),
             run: rand::random(),
         }
     }
@@ -79,11 +90,33 @@ impl<'a> Session<'a> {
     pub(crate) async fn consumer(&self) -> Result<Consumer> {
         let config = self
             .config()
-            .set("max.poll.records", 5_000)
+            .set("max.poll.records", MAX_POLL_RECORDS)
             .set("auto.offset.reset", "none");
         Consumer::new(&config)
             .await
             .context("cannot start a consumer")
+    }
+
+    /// The name of a group that nobody has used.
+    pub(crate) fn new_group(&self) -> String {
+        let number = self.groups.fetch_add(1, Ordering::Relaxed);
+        format!("corelog-bench-{:08x}-{number}", self.run)
+    }
+
+    /// A member of the group that reads as [`Session::consumer`] does, and
+    /// commits by itself.
+    pub(crate) async fn group_consumer(&self, group: &str) -> Result<GroupConsumer> {
+        let config = self
+            .config()
+            .set("group.id", group)
+            .set("group.remote.assignor", "uniform")
+            .set("max.poll.records", MAX_POLL_RECORDS)
+            .set("enable.auto.commit", true)
+            .set("auto.commit.interval.ms", COMMIT_INTERVAL.as_millis())
+            .set("auto.offset.reset", "earliest");
+        GroupConsumer::new(&config)
+            .await
+            .context("cannot start a member of a group")
     }
 
     /// Ends a producer, and fails if any of its records did. What became of

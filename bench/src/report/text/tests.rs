@@ -2,7 +2,8 @@ use crate::ceilings::Ceilings;
 use crate::latency::LatencySummary;
 use crate::machine::Machine;
 use crate::report::{
-    BrokerFigures, Busy, Latency, LatencyCeiling, RateCeiling, Report, Settings, Throughput,
+    BrokerFigures, Busy, Group, Latency, LatencyCeiling, RateCeiling, Rebalance, Report, Settings,
+    Throughput,
 };
 use crate::workload::ledger::Verdict;
 
@@ -70,6 +71,7 @@ fn report() -> Report {
                 400.0,
             )),
         }],
+        group: None,
         verdict: Verdict {
             sent: 1_234_567,
             acknowledged: 1_234_567,
@@ -84,6 +86,39 @@ fn report() -> Report {
         others: 0.0,
         elapsed_s: 30.2,
         interrupted: false,
+    }
+}
+
+fn group() -> Group {
+    Group {
+        members: 4,
+        partitions: 16,
+        throughput: Throughput {
+            what: "4 members, from the beginning".into(),
+            mb_per_s: 630.0,
+            records_per_s: 615_234.0,
+            ceiling: Some(RateCeiling::new("plain consumer", 700.0, 630.0)),
+            acknowledged_after: None,
+            busy: None,
+            slices_mb_per_s: vec![620.0, 630.0, 640.0],
+            ceiling_slices_mb_per_s: vec![700.0; 3],
+        },
+        rebalance: Some(Rebalance {
+            rate: 20_000,
+            records_per_s: 19_876.0,
+            joining_us: 12_300.0,
+            leaving_us: 4_560.0,
+            longest_pause_us: Some(21_000.0),
+            longest_pause_before_us: Some(9_100.0),
+            records: 54_321,
+            delivered_twice: 17,
+        }),
+        verdict: Verdict {
+            sent: 2_000_000,
+            acknowledged: 2_000_000,
+            read_back: 2_000_000,
+            ..Verdict::default()
+        },
     }
 }
 
@@ -118,7 +153,9 @@ fn every_figure_stands_beside_its_ceiling_and_share() {
 
 #[test]
 fn it_fits_a_screen() {
-    let text = report().to_text();
+    let mut report = report();
+    report.group = Some(group());
+    let text = report.to_text();
     for line in text.lines() {
         let width = line.chars().count();
         assert!(width <= 132, "{width} columns: {line}");
@@ -168,4 +205,60 @@ fn json_carries_the_same_figures() {
     assert_eq!(json["latency"][0]["p50_us"], 400.0);
     assert_eq!(json["verdict"]["sent"], 1_234_567);
     assert_eq!(json["ceilings"]["loopback_stream_mb_per_s"], 2_368.0);
+}
+
+#[test]
+fn a_group_is_shown_beside_plain_consumers_and_what_a_newcomer_costs() {
+    let mut report = report();
+    report.group = Some(group());
+    let text = report.to_text();
+    let expected = "
+Consumer group                     MB/s   records/s   beside                     MB/s  share
+  4 members, from the beginning     630     615,234   plain consumer              700   90 %
+  one more member joins         12.3 ms   until 5 members have their shares of 16 partitions, at 19,876 records/s
+  it leaves again               4.56 ms   until its partitions are owned again
+  longest pause                 21.0 ms   without records of a partition that kept its owner; 9.10 ms while nobody came or went
+  delivered twice                    17   of 54,321 records
+";
+    assert!(text.contains(expected), "{text}");
+    assert!(!text.contains("FAILED") && report.is_good(), "{text}");
+}
+
+#[test]
+fn what_a_group_could_not_tell_is_left_out() {
+    let mut report = report();
+    assert!(!report.to_text().contains("group"));
+    assert!(!report.to_json().unwrap_or_default().contains("group"));
+    let mut group = group();
+    group.rebalance = None;
+    report.group = Some(group);
+    let text = report.to_text();
+    assert!(text.contains("4 members, from the beginning"), "{text}");
+    assert!(!text.contains("joins"), "{text}");
+}
+
+#[test]
+fn a_record_that_the_group_did_not_get_fails_the_run() {
+    let mut report = report();
+    let mut group = group();
+    group.verdict.read_back -= 1;
+    report.group = Some(group);
+    let text = report.to_text();
+    let said = "FAILED: of 2,000,000 records for the group 2,000,000 were acknowledged, 1,999,999 came whole";
+    assert!(text.contains(said), "{text}");
+    assert!(!report.is_good());
+}
+
+#[test]
+fn json_carries_the_groups_figures() {
+    let mut report = report();
+    report.group = Some(group());
+    let json: serde_json::Value =
+        serde_json::from_str(&report.to_json().unwrap_or_default()).unwrap_or_default();
+    let group = &json["group"];
+    assert_eq!(group["throughput"]["ceiling"]["share"], 0.9);
+    assert_eq!(group["rebalance"]["joining_us"], 12_300.0);
+    assert_eq!(group["rebalance"]["longest_pause_us"], 21_000.0);
+    assert_eq!(group["rebalance"]["delivered_twice"], 17);
+    assert_eq!(group["verdict"]["sent"], 2_000_000);
 }
