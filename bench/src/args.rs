@@ -118,7 +118,7 @@ pub(crate) struct Args {
 
     /// Measure a consumer group of so many members as well (1 to 100): how fast it reads, beside
     /// consumers that need no group, and what one more member costs that joins and leaves. Needs
-    /// more partitions than members, and about a third more time. With --verify: members of each
+    /// more partitions than members, and half as much time again. With --verify: members of each
     /// group at the start, 4 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) group: Option<u16>,
