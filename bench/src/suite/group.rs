@@ -148,6 +148,7 @@ impl Suite<'_> {
                 }
             })
         })?;
+        self.delete_group(group)?;
         let mut all = Ledger::default();
         results.iter().for_each(|(_, ledger)| all.merge(ledger));
         let consumed: Vec<&Consumed> = results.iter().map(|(consumed, _)| consumed).collect();
@@ -212,7 +213,7 @@ impl Suite<'_> {
         let payloads = &Payloads::new(self.plan.record_size);
         let (session, progress) = (&self.session, self.progress.bytes());
         let group = &session.new_group();
-        clients::run(&self.plan.cores, producers + members + 2, |task| {
+        let outcomes = clients::run(&self.plan.cores, producers + members + 2, |task| {
             let attendance = gathering.attendance();
             async move {
                 let outcome = if task < producers {
@@ -238,6 +239,17 @@ impl Suite<'_> {
                 attendance.done();
                 Ok(outcome)
             }
-        })
+        })?;
+        self.delete_group(group)?;
+        Ok(outcomes)
+    }
+
+    /// Members that were interrupted may not have left: then the group stays until its offsets expire.
+    fn delete_group(&self, group: &str) -> Result<()> {
+        if interrupt::requested() {
+            return Ok(());
+        }
+        let session = &self.session;
+        clients::run_one(&self.plan.cores, || session.delete_group(group))
     }
 }

@@ -119,6 +119,15 @@ impl<'a> Session<'a> {
             .context("cannot start a member of a group")
     }
 
+    /// Deletes a group that all members have left.
+    pub(crate) async fn delete_group(&self, group: &str) -> Result<()> {
+        let admin = self.admin(ANSWER).await?;
+        for outcome in admin.delete_groups(&[group]).await {
+            outcome.with_context(|| format!("cannot delete group {group}"))?;
+        }
+        Ok(())
+    }
+
     /// Ends a producer, and fails if any of its records did. What became of
     /// each is for its delivery to tell, which nobody may have waited for.
     pub(crate) async fn close(&self, producer: &Producer) -> Result<()> {
