@@ -7,14 +7,12 @@ use anyhow::Context;
 use corelog_broker::broker::Broker as Embedded;
 use corelog_broker::config::{BrokerConfig, Cores, ListenAddress};
 use corelog_client::{
-    Admin, ClientConfig, Delivery, NewTopic, PartitionIndex, Producer, ProducerRecord, Timestamp,
+    Admin, ClientConfig, NewTopic, PartitionIndex, Producer, ProducerRecord, Timestamp,
 };
 
 use crate::counting::Load;
 
 const TOPIC: &str = "orders";
-/// Deliveries that lie in memory at most.
-const MOST_UNDER_WAY: usize = 10_000;
 
 /// A broker in a process of its own. Dropping it ends it.
 pub(crate) struct Broker {
@@ -88,47 +86,38 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// One batch after the other: how many leave in one request would depend on how fast the broker answers.
 #[inline(never)]
 fn measured(runtime: &tokio::runtime::Runtime, servers: &str, load: Load) -> anyhow::Result<()> {
-    let records = usize::try_from(load.records)?;
-    // The header of a batch, records of one time with what surrounds their values, and less than one more.
-    let batch_bytes = 61 + records * 109 + 50;
     let config = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("enable.idempotence", load.idempotent)
-        .set("batch.size", batch_bytes)
-        // What is counted takes its time: a batch leaves when it is full.
+        // A batch leaves when it is flushed.
         .set("linger.ms", 60_000)
         .set("delivery.timeout.ms", 120_000);
     runtime.block_on(async {
         let producer = Producer::new(&config).await?;
-        let mut deliveries = Vec::with_capacity(MOST_UNDER_WAY);
         let value = [b'x'; 100];
-        for _ in 0..load.batches * load.records {
-            let record = ProducerRecord::to(TOPIC)
-                .partition(PartitionIndex::ZERO)
-                .timestamp(Timestamp::new(1))
-                .value(&value);
-            deliveries.push(producer.send(record).await?);
-            if deliveries.len() == MOST_UNDER_WAY {
-                settle(&producer, &mut deliveries).await?;
+        let mut deliveries = Vec::new();
+        for _ in 0..load.batches {
+            for _ in 0..load.records {
+                let record = ProducerRecord::to(TOPIC)
+                    .partition(PartitionIndex::ZERO)
+                    .timestamp(Timestamp::new(1))
+                    .value(&value);
+                deliveries.push(producer.send(record).await?);
+            }
+            producer.flush().await?;
+            for delivery in deliveries.drain(..) {
+                delivery.await?;
             }
         }
-        settle(&producer, &mut deliveries).await?;
         let batches = producer.metrics().batches;
-        let expected = u64::from(load.batches);
         anyhow::ensure!(
-            batches == expected,
-            "{batches} batches were sent and not {expected}"
+            batches == u64::from(load.batches),
+            "{batches} batches were sent and not {}",
+            load.batches
         );
         Ok(())
     })
-}
-
-async fn settle(producer: &Producer, deliveries: &mut Vec<Delivery>) -> anyhow::Result<()> {
-    producer.flush().await?;
-    for delivery in deliveries.drain(..) {
-        delivery.await?;
-    }
-    Ok(())
 }
