@@ -2,7 +2,8 @@
 //! heartbeats' task does the sending, `poll` does what the caller must see.
 //!
 //! Of its partitions it knows its [`Holdings`]. A heartbeat says what is owned or may be taken at any moment, which is less
-//! only when `poll` has given something up or the coordinator has taken it back before. Put out of the group, a member has lost what it owned, and joins again when `poll` has told the caller.
+//! only when `poll` has given something up or the coordinator has taken it back before. Put out of the group, a member has
+//! lost what it owned, and joins again when `poll` has told the caller.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
