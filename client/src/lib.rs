@@ -78,8 +78,9 @@
 //!
 //! # Inside
 //!
-//! The layers, top down: `group` over `consumer`, beside `producer` and `admin`; `cluster` (metadata, a connection per broker
-//! and shard); `connection` (one socket: frames, pipelining, subscriptions). Nothing below knows anything above.
+//! The layers, top down: `group` over `consumer`, beside `producer` and `admin`; `leaders` and `coordinator` (who answers for a
+//! partition, and for a group); `cluster` (metadata, a connection per broker and shard); `connection` (one socket: frames,
+//! pipelining, subscriptions). Nothing below knows anything above.
 #![warn(missing_docs)]
 
 mod admin;
