@@ -71,6 +71,21 @@ pub(super) enum Appended {
     WantsMemory(usize),
 }
 
+/// Batches of a partition that is no more, and what their records are to be told.
+pub(super) struct Gone {
+    batches: Vec<SealedBatch>,
+    error: ProduceError,
+}
+
+impl Gone {
+    pub(super) fn each(self) -> impl Iterator<Item = (SealedBatch, ProduceError)> {
+        let error = self.error;
+        self.batches
+            .into_iter()
+            .map(move |batch| (batch, error.clone()))
+    }
+}
+
 /// What a node gets when it asks a lane for a batch.
 pub(super) enum Taken {
     Batch {
@@ -304,12 +319,15 @@ impl Lane {
         }
     }
 
-    /// Takes a batch back for another attempt, in its old place.
-    pub(super) fn take_back(&self, batch: SealedBatch, wait: Duration) {
+    /// Takes a batch back for another attempt, in its old place; not to a partition that is no more.
+    pub(super) fn take_back(&self, batch: SealedBatch, wait: Duration) -> Result<(), Gone> {
         let mut state = self.state();
         state.forget(batch.completion.outcome());
+        if let Some(partitions) = state.gone {
+            return Err(self.gone(vec![batch], partitions));
+        }
         if state.closed {
-            return;
+            return Ok(());
         }
         state.insert(batch);
         if let Some(sequences) = &mut state.sequences {
@@ -317,6 +335,7 @@ impl Lane {
         }
         state.recovering = true;
         state.not_before = Some(Instant::now() + wait);
+        Ok(())
     }
 
     /// Takes the parts of a batch that was too large, in its old place, and makes no more that are as large.
@@ -325,17 +344,21 @@ impl Lane {
         outcome: &Arc<BatchOutcome>,
         parts: Vec<SealedBatch>,
         refused_bytes: usize,
-    ) {
+    ) -> Result<(), Gone> {
         let mut state = self.state();
         state.forget(outcome);
+        if let Some(partitions) = state.gone {
+            return Err(self.gone(parts, partitions));
+        }
         state.accepted_bytes = state.accepted_bytes.min(refused_bytes / 2);
         if state.closed {
-            return;
+            return Ok(());
         }
         for part in parts {
             state.insert(part);
         }
         state.recovering = true;
+        Ok(())
     }
 
     /// Gives up the batches that are not under way and were opened at or before `opened`.
@@ -391,20 +414,22 @@ impl Lane {
     }
 
     /// The partition is no more: refuses records from now on, and gives up what is not under way.
-    pub(super) fn go(&self, partitions: usize) -> Vec<SealedBatch> {
+    pub(super) fn go(&self, partitions: usize) -> Gone {
         let mut guard = self.state();
         let state = &mut *guard;
         state.gone = Some(partitions);
         state.route = None;
         // Whoever makes the bytes of one of them finds nobody who wants them.
         drop(state.seal());
-        state.sealed.drain(..).collect()
+        let batches = state.sealed.drain(..).collect();
+        self.gone(batches, partitions)
     }
 
-    /// Why nothing is written to this partition any more, if it is no more.
-    pub(super) fn has_gone(&self) -> Option<ProduceError> {
-        let partitions = self.state().gone?;
-        Some(self.no_such_partition(partitions))
+    fn gone(&self, batches: Vec<SealedBatch>, partitions: usize) -> Gone {
+        Gone {
+            batches,
+            error: self.no_such_partition(partitions),
+        }
     }
 
     fn no_such_partition(&self, partitions: usize) -> ProduceError {

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use super::batch::SealedBatch;
 use super::delivery::Written;
-use super::lane::Lane;
+use super::lane::{Gone, Lane};
 use super::node::{Answer, NodeQueue, Shipped};
 use super::shared::Shared;
 use crate::backoff::wait_after;
@@ -208,8 +208,10 @@ fn split(part: Shipped, shared: &Arc<Shared>) {
     shared.metrics.retries.add(1);
     let outcome = Arc::clone(batch.completion.outcome());
     let parts = batch.split(&bytes);
-    lane.take_back_parts(&outcome, parts, bytes.len());
-    shared.list(&lane);
+    match lane.take_back_parts(&outcome, parts, bytes.len()) {
+        Ok(()) => shared.list(&lane),
+        Err(gone) => fail_gone(gone, shared),
+    }
 }
 
 fn leader_is_elsewhere(code: ErrorCode) -> bool {
@@ -231,10 +233,6 @@ fn retry(mut part: Shipped, failure: String, code: Option<ErrorCode>, shared: &A
     let settings = &shared.settings;
     let age = part.batch.opened.elapsed();
     part.batch.is_unknown |= !code.is_some_and(was_not_appended);
-    if let Some(error) = part.lane.has_gone() {
-        give_up(part.lane, part.batch, error, shared);
-        return;
-    }
     if part.batch.attempts > settings.retries || age >= settings.delivery_timeout {
         let error = match code {
             Some(code) if part.batch.attempts > settings.retries => ProduceError::Broker {
@@ -260,8 +258,17 @@ fn retry(mut part: Shipped, failure: String, code: Option<ErrorCode>, shared: &A
     );
     part.batch.last_failure = Some(failure);
     let Shipped { lane, batch, .. } = part;
-    lane.take_back(batch, wait);
-    list_later(lane, wait, shared);
+    match lane.take_back(batch, wait) {
+        Ok(()) => list_later(lane, wait, shared),
+        Err(gone) => fail_gone(gone, shared),
+    }
+}
+
+/// Fails batches of a partition that is no more.
+pub(super) fn fail_gone(gone: Gone, shared: &Arc<Shared>) {
+    for (batch, error) in gone.each() {
+        fail(batch, error, shared);
+    }
 }
 
 /// Fails a batch for good; the lane goes on with the next.

@@ -16,7 +16,7 @@ use super::latency::Latencies;
 use super::memory::Memory;
 use super::node::{self, NodeQueue};
 use super::partitioner::CustomPartitioner;
-use super::settle::fail;
+use super::settle::fail_gone;
 use crate::cluster::{Cluster, ClusterImage, Node, Topic};
 use crate::config::ProducerSettings;
 use crate::record::TopicPartition;
@@ -190,11 +190,7 @@ impl Shared {
         topics.insert(Arc::clone(&topic.name), Arc::clone(&lanes));
         drop(topics);
         for lane in gone {
-            for batch in lane.go(topic.partitions.len()) {
-                if let Some(error) = lane.has_gone() {
-                    fail(batch, error, self);
-                }
-            }
+            fail_gone(lane.go(topic.partitions.len()), self);
         }
         lanes
     }
@@ -206,7 +202,9 @@ impl Shared {
                 self.learn_topic(topic);
             }
         }
-        for lane in std::mem::take(&mut *self.leaderless()) {
+        // Not within the loop's head, where the lock would be held to the loop's end.
+        let leaderless = std::mem::take(&mut *self.leaderless());
+        for lane in leaderless {
             lane.unlist();
             self.list(&lane);
         }

@@ -400,6 +400,13 @@ async fn a_caller_whose_runtime_ends_takes_none_of_the_producers_tasks_with_it()
 
 #[tokio::test]
 async fn a_topic_that_was_made_again_with_fewer_partitions_has_no_others() {
+    // What is under way is refused, or would go in two.
+    for max_batch_bytes in [None, Some(100)] {
+        loses_partitions(max_batch_bytes).await;
+    }
+}
+
+async fn loses_partitions(max_batch_bytes: Option<usize>) {
     let broker = FakeBroker::start(&[("orders", 4)]).await;
     let config = broker.config().set("metadata.max.age.ms", 100);
     let producer = Producer::new(&config).await.unwrap();
@@ -410,22 +417,33 @@ async fn a_topic_that_was_made_again_with_fewer_partitions_has_no_others() {
     };
     producer.send(to(3)).await.unwrap().await.unwrap();
     broker.change(|state| state.script.hold_produce = true);
-    let under_way = producer.send(to(3)).await.unwrap();
+    let under_way = [
+        producer.send(to(3)).await.unwrap(),
+        producer.send(to(3)).await.unwrap(),
+    ];
     broker.until(|state| state.seen.produce_waiting == 1).await;
     broker.change(|state| {
         state.topics.insert("orders".to_owned(), Topic::new(2));
     });
     broker.until_metadata_is_fresh().await;
-    broker.change(|state| state.script.hold_produce = false);
+    broker.change(|state| {
+        state.script.hold_produce = false;
+        state.script.max_batch_bytes = max_batch_bytes;
+    });
     let has_gone = |error: ProduceError| {
         matches!(
             error,
             ProduceError::NoSuchPartition { partitions: 2, partition, .. } if partition.get() == 3
         )
     };
-    assert!(has_gone(under_way.await.unwrap_err()));
+    for delivery in under_way {
+        assert!(has_gone(delivery.await.unwrap_err()));
+    }
+    broker.change(|state| state.script.max_batch_bytes = None);
     assert!(has_gone(producer.send(to(3)).await.unwrap_err()));
     producer.send(to(1)).await.unwrap().await.unwrap();
+    producer.flush().await.unwrap();
+    assert_eq!(producer.metrics().buffered_bytes, 0);
     // Keys go where other producers send them.
     for key in ["a", "b", "c", "d", "e", "f"] {
         let record = ProducerRecord::to("orders").key(key).value(key);
@@ -464,4 +482,39 @@ async fn nothing_overtakes_what_went_to_the_partitions_last_leader() {
     one.await.unwrap();
     two.await.unwrap();
     assert_eq!(broker.values("orders", 1), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_holds_up_no_other() {
+    let broker = FakeBroker::start(&[("orders", 1), ("payments", 1)]).await;
+    let config = broker
+        .config()
+        .set("linger.ms", 0)
+        .set("request.timeout.ms", 200)
+        .set("delivery.timeout.ms", 400);
+    let producer = Producer::new(&config).await.unwrap();
+    let order = ProducerRecord::to("orders").value("apples");
+    let payment = ProducerRecord::to("payments").value("2");
+    producer.send(order).await.unwrap().await.unwrap();
+    broker.change(|state| {
+        state.topics.remove("orders");
+    });
+    let lost = producer.send(order).await.unwrap();
+    broker.until_metadata_is_fresh().await;
+    let going_on = async {
+        producer.send(payment).await.unwrap().await.unwrap();
+        lost.await.unwrap_err()
+    };
+    let error = tokio::time::timeout(Duration::from_secs(20), going_on)
+        .await
+        .unwrap();
+    assert!(
+        matches!(error, ProduceError::DeliveryTimeout { .. }),
+        "{error}"
+    );
+    // It may come back.
+    broker.change(|state| {
+        state.topics.insert("orders".to_owned(), Topic::new(1));
+    });
+    producer.send(order).await.unwrap().await.unwrap();
 }
