@@ -157,6 +157,10 @@ fn leaves_open(error: &RequestError) -> bool {
     match error {
         RequestError::Connection(ConnectionError::Unsendable { .. }) => false,
         RequestError::Connection(_) => true,
-        RequestError::Broker { code, .. } => *code == ErrorCode::RequestTimedOut,
+        // A coordinator that cannot be had any more may have been there for long enough.
+        RequestError::Broker { code, .. } => matches!(
+            code,
+            ErrorCode::RequestTimedOut | ErrorCode::CoordinatorNotAvailable
+        ),
     }
 }

@@ -2,6 +2,7 @@
 //! request, of which the latest offset of each partition counts; so no commit overtakes a later one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corelog_protocol::ErrorCode;
@@ -26,6 +27,8 @@ const ACTION: &str = "committing offsets";
 #[derive(Default)]
 pub(super) struct CommitQueue {
     waiting: Mutex<VecDeque<Commit>>,
+    /// Pushed and not yet done.
+    open: AtomicUsize,
     arrived: Notify,
 }
 
@@ -54,6 +57,7 @@ impl CommitQueue {
             });
         }
         let (done, outcome) = oneshot::channel();
+        self.open.fetch_add(1, Ordering::AcqRel);
         queue.push_back(Commit {
             offsets,
             deadline: Instant::now() + shared.settings.consumer.api_timeout,
@@ -62,6 +66,11 @@ impl CommitQueue {
         drop(queue);
         self.arrived.notify_one();
         Ok(outcome)
+    }
+
+    /// True if nothing that was asked for is still to be done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Commit>> {
@@ -91,6 +100,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
         }
         attempt.run().await;
+        let count = commits.len();
         for commit in commits {
             let failure = commit
                 .offsets
@@ -99,6 +109,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             // Nobody may be waiting any more.
             let _ = commit.done.send(failure.cloned().map_or(Ok(()), Err));
         }
+        shared.commits.open.fetch_sub(count, Ordering::AcqRel);
         shared.changed();
     }
 }

@@ -89,7 +89,11 @@ impl Member {
             None => Vec::new(),
         };
         offsets.retain(|(owned, _)| partitions.contains(owned));
-        let commit = self.push(offsets).ok();
+        let has_nothing_to_wait_for = offsets.is_empty() && self.shared.commits.is_idle();
+        let commit = match has_nothing_to_wait_for {
+            true => None,
+            false => self.push(offsets).ok(),
+        };
         self.revocation = Some(Revocation { partitions, commit });
     }
 

@@ -280,13 +280,22 @@ impl Lane {
         }
     }
 
-    /// Notes that a batch was acknowledged and is no longer under way.
-    pub(super) fn acknowledged(&self, batch: &SealedBatch) {
-        let mut state = self.state();
+    /// Notes that a batch was acknowledged, by the partition of this topic, and is no longer under way.
+    pub(super) fn acknowledged(&self, batch: &SealedBatch, topic_id: TopicId) {
+        let mut guard = self.state();
+        let state = &mut *guard;
         state.forget(batch.completion.outcome());
-        if let (Some(sequences), Some(stamp)) = (&mut state.sequences, batch.stamp) {
+        if state.topic_id == Some(topic_id)
+            && let (Some(sequences), Some(stamp)) = (&mut state.sequences, batch.stamp)
+        {
             sequences.acknowledge(stamp);
         }
+    }
+
+    /// A batch of so many bytes is too large: no more are made that are as large.
+    pub(super) fn refused_as_too_large(&self, bytes: usize) {
+        let mut state = self.state();
+        state.accepted_bytes = state.accepted_bytes.min(bytes / 2);
     }
 
     /// Notes that a batch was given up and no longer under way.
@@ -338,19 +347,17 @@ impl Lane {
         Ok(())
     }
 
-    /// Takes the parts of a batch that was too large, in its old place, and makes no more that are as large.
+    /// Takes the parts of a batch that was too large, in its old place.
     pub(super) fn take_back_parts(
         &self,
         outcome: &Arc<BatchOutcome>,
         parts: Vec<SealedBatch>,
-        refused_bytes: usize,
     ) -> Result<(), Gone> {
         let mut state = self.state();
         state.forget(outcome);
         if let Some(partitions) = state.gone {
             return Err(self.gone(parts, partitions));
         }
-        state.accepted_bytes = state.accepted_bytes.min(refused_bytes / 2);
         if state.closed {
             return Ok(());
         }

@@ -127,7 +127,7 @@ impl Producer {
 
     /// As [`new`](Self::new), with a rule of the program's own in the place of `partitioner` and of the key's hash: of a
     /// record that names no partition, and the number of its topic's partitions, the partition. `send` refuses a partition
-    /// that the topic does not have.
+    /// that the topic does not have. It may ask more than once for one record, where it has to wait for memory.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -266,7 +266,7 @@ impl Producer {
                     if let Some(topic) = image.topics.get(&name)
                         && !topic.partitions.is_empty()
                     {
-                        return Ok(shared.learn_topic(topic));
+                        return Ok(shared.learn_topic(topic, image.version));
                     }
                     match image.missing.get(&name) {
                         Some(code) => format!("{code}: {}", code.message()),

@@ -111,7 +111,7 @@ fn acknowledge(part: Shipped, written: Written, shared: &Arc<Shared>) {
         .metrics
         .latencies
         .note(latency, u64::from(part.batch.records));
-    part.lane.acknowledged(&part.batch);
+    part.lane.acknowledged(&part.batch, part.route.topic_id);
     part.batch.settle(Ok(written));
     shared.list(&part.lane);
 }
@@ -128,9 +128,12 @@ fn refuse(
         part.lane.forget_route(queue);
         shared.want_metadata();
     }
-    if code == ErrorCode::MessageTooLarge && may_be_split(&part.batch) {
-        split(part, shared);
-        return;
+    if code == ErrorCode::MessageTooLarge && part.batch.records > 1 {
+        part.lane.refused_as_too_large(part.bytes.len());
+        if may_be_split(&part.batch) {
+            split(part, shared);
+            return;
+        }
     }
     if part.batch.stamp.is_some() {
         match code {
@@ -168,6 +171,9 @@ fn refuse(
 
 /// The batch alone is more than the broker accepts in a frame: its records go in two, or its only one fails.
 pub(super) fn refuse_unsendable(part: Shipped, max_payload: usize, shared: &Arc<Shared>) {
+    if part.batch.records > 1 {
+        part.lane.refused_as_too_large(part.bytes.len());
+    }
     if may_be_split(&part.batch) {
         split(part, shared);
         return;
@@ -208,7 +214,7 @@ fn split(part: Shipped, shared: &Arc<Shared>) {
     shared.metrics.retries.add(1);
     let outcome = Arc::clone(batch.completion.outcome());
     let parts = batch.split(&bytes);
-    match lane.take_back_parts(&outcome, parts, bytes.len()) {
+    match lane.take_back_parts(&outcome, parts) {
         Ok(()) => shared.list(&lane),
         Err(gone) => fail_gone(gone, shared),
     }

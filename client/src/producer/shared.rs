@@ -48,6 +48,8 @@ pub(super) struct Shared {
 /// again with fewer; the lanes of the others stay.
 pub(super) struct TopicLanes {
     id: TopicId,
+    /// The metadata that they were made by. Older ones tell nothing new.
+    version: u64,
     pub(super) lanes: Vec<Arc<Lane>>,
     /// The partition that records without a key go to at the moment.
     pub(super) sticky: AtomicU32,
@@ -55,13 +57,9 @@ pub(super) struct TopicLanes {
 }
 
 impl TopicLanes {
-    /// True if these are lanes for all partitions of the topic. Metadata of before partitions were added has fewer.
+    /// True if these are the lanes for this topic. Metadata of before partitions were added has fewer.
     fn fits(&self, topic: &Topic) -> bool {
-        if self.id == topic.id {
-            self.lanes.len() >= topic.partitions.len()
-        } else {
-            self.lanes.len() == topic.partitions.len()
-        }
+        self.id == topic.id && self.lanes.len() >= topic.partitions.len()
     }
 
     /// The lane of a partition, if the topic is known to have it.
@@ -157,20 +155,23 @@ impl Shared {
 
     /// Makes lanes for a topic that is now known, or for partitions that it has gained. One that was made again with fewer
     /// partitions loses the lanes of the others.
-    pub(super) fn learn_topic(self: &Arc<Self>, topic: &Topic) -> Arc<TopicLanes> {
-        let known = self
-            .topic(&topic.name)
+    pub(super) fn learn_topic(self: &Arc<Self>, topic: &Topic, version: u64) -> Arc<TopicLanes> {
+        let known = self.topic(&topic.name);
+        if let Some(known) = known.clone().filter(|known| known.version > version) {
+            return known;
+        }
+        let lanes = known
             .filter(|known| known.fits(topic))
-            .unwrap_or_else(|| self.replace_topic(topic));
-        self.route_topic(&known, topic);
-        known
+            .unwrap_or_else(|| self.replace_topic(topic, version));
+        self.route_topic(&lanes, topic);
+        lanes
     }
 
-    fn replace_topic(self: &Arc<Self>, topic: &Topic) -> Arc<TopicLanes> {
+    fn replace_topic(self: &Arc<Self>, topic: &Topic, version: u64) -> Arc<TopicLanes> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let known = topics.get(&topic.name);
         // Another caller may have been faster.
-        if let Some(known) = known.filter(|known| known.fits(topic)) {
+        if let Some(known) = known.filter(|it| it.version > version || it.fits(topic)) {
             return Arc::clone(known);
         }
         let mut lanes = known.map_or_else(Vec::new, |known| known.lanes.clone());
@@ -183,6 +184,7 @@ impl Shared {
         }
         let lanes = Arc::new(TopicLanes {
             id: topic.id,
+            version,
             lanes,
             sticky: AtomicU32::new(0),
             next_round: AtomicU32::new(0),
@@ -198,8 +200,8 @@ impl Shared {
     /// Points every lane at its leader of today.
     pub(super) fn route_all(self: &Arc<Self>, image: &ClusterImage) {
         for topic in image.topics.values() {
-            if self.topic(&topic.name).is_some() {
-                self.learn_topic(topic);
+            if self.topic(&topic.name).is_some() && !topic.partitions.is_empty() {
+                self.learn_topic(topic, image.version);
             }
         }
         // Not within the loop's head, where the lock would be held to the loop's end.

@@ -11,6 +11,9 @@ use super::request::Moment;
 use crate::group::MemberId;
 use crate::runtime::Instant;
 
+/// Between two looks at a round that only static members could join: the time that they ask for may be none.
+const LEAST_WAIT: Duration = Duration::from_secs(5);
+
 impl ClassicGroup {
     /// When [`ClassicGroup::tick`] next has something to do. It walks over the members: ask it when
     /// a timer fires, or an outcome came, not for every heartbeat.
@@ -181,16 +184,8 @@ impl ClassicGroup {
             self.take_out(id, outcome);
         }
         if !self.elect_leader() && !self.members.is_empty() {
-            // Only static members are left, and none has come. They come, or their sessions end:
-            // before the first does there is nothing to see, however short their time to join is.
-            let deadline = at.now + self.rebalance_timeout();
-            let sessions = self.members.values();
-            let first_end = sessions.filter_map(|it| it.session_deadline).min();
-            let deadline = first_end.map_or(deadline, |end| end.max(deadline));
-            assert!(
-                deadline > at.now,
-                "a round without members waits for nothing"
-            );
+            // Only static members are left, and none has come: they come, or their sessions end.
+            let deadline = at.now + self.rebalance_timeout().max(LEAST_WAIT);
             self.phase = Phase::PreparingRebalance {
                 deadline,
                 initial: None,

@@ -8,10 +8,11 @@ use corelog_protocol::kafka::{ConsumerSubscription, GroupRecord};
 use super::command::{Answer, Claim, Command, Commit, Description, GroupKind, GroupState, Moment};
 use super::offsets::{Committed, Offsets};
 use super::records::{self, Loaded};
-use super::{CoordinatorConfig, CoordinatorError, RECORDS_OF_A_TICK};
+use super::{CoordinatorConfig, CoordinatorError};
 use crate::group::classic::{self, ClassicGroup, CommitClaim};
 use crate::group::consumer::{ConsumerGroup, GroupError, Heartbeat, HeartbeatEpoch, Topics};
 use crate::group::{GroupId, MemberId};
+use crate::metadata::TOPIC_NAME_BYTES_MAX;
 use crate::runtime::Instant;
 
 /// The epoch of those who are nobody's member.
@@ -370,8 +371,7 @@ impl Group {
         }
     }
 
-    /// Ends a group without members, and deletes its offsets.
-    /// Deletes the group, and as many of its offsets as one batch takes.
+    /// Ends a group without members, and deletes its offsets: as many as one batch takes.
     pub(super) fn delete(
         &mut self,
         group_id: &GroupId,
@@ -391,9 +391,16 @@ impl Group {
         self.members = Members::None;
         let every = |_: &str, _: &Committed| true;
         self.offsets
-            .delete_where(group_id, every, RECORDS_OF_A_TICK, records);
+            .delete_where(group_id, every, deleted_at_once(group_id), records);
         Ok(())
     }
+}
+
+/// Half of what one batch takes, by Kafka's longest names of topics.
+pub(super) fn deleted_at_once(group_id: &GroupId) -> usize {
+    const BYTES: usize = 8 << 20;
+    const BESIDE_THE_NAMES: usize = 64;
+    BYTES / (group_id.as_str().len() + TOPIC_NAME_BYTES_MAX + BESIDE_THE_NAMES)
 }
 
 /// Refuses offsets of topics that are not there, or not any more: whoever sent them had looked at other

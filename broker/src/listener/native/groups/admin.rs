@@ -135,11 +135,17 @@ pub(in crate::listener::native) async fn describe(
 }
 
 async fn delete_whole(server: &Server, group: &str) -> Result<(), Refusal> {
+    let mut has_begun = false;
     loop {
-        match ask(server, group, Command::Delete).await? {
-            Answer::Deleted { is_complete: true } => return Ok(()),
-            Answer::Deleted { is_complete: false } => {}
-            other => unreachable!("a group was deleted, and it says {other:?}"),
+        match ask(server, group, Command::Delete).await {
+            Ok(Answer::Deleted { is_complete: true }) => return Ok(()),
+            Ok(Answer::Deleted { is_complete: false }) => has_begun = true,
+            Ok(other) => unreachable!("a group was deleted, and it says {other:?}"),
+            // Somebody else has deleted the rest.
+            Err(refusal) if has_begun && refusal.code == ErrorCode::GroupIdNotFound => {
+                return Ok(());
+            }
+            Err(refusal) => return Err(refusal),
         }
     }
 }
