@@ -5,16 +5,25 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::TopicId;
 use crate::record::varint::put_unsigned;
 
-/// A field is longer than its encoding can say.
+/// A field that cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("field {field} has length {length}, the format ends at {max}")]
-pub struct WriteError {
-    /// The field's name, as Kafka's schema spells it.
-    pub field: &'static str,
-    /// Its bytes, or elements.
-    pub length: usize,
-    /// The most that fits.
-    pub max: usize,
+pub enum WriteError {
+    /// It is longer than its encoding can say.
+    #[error("field {field} has length {length}, the format ends at {max}")]
+    TooLong {
+        /// The field's name, as Kafka's schema spells it.
+        field: &'static str,
+        /// Its bytes, or elements.
+        length: usize,
+        /// The most that fits.
+        max: usize,
+    },
+    /// It is null, and may not be in this version.
+    #[error("field {field} must not be null")]
+    Null {
+        /// The field's name, as Kafka's schema spells it.
+        field: &'static str,
+    },
 }
 
 /// Appends fields to a message. The two encodings are those of [`Reader`](super::Reader).
@@ -38,6 +47,11 @@ impl Writer {
     /// Chooses the encoding of everything written from here on.
     pub const fn set_flexible(&mut self, flexible: bool) {
         self.flexible = flexible;
+    }
+
+    /// The encoding chosen.
+    pub const fn is_flexible(&self) -> bool {
+        self.flexible
     }
 
     /// The bytes written.
@@ -65,6 +79,11 @@ impl Writer {
         self.out.put_i64(value);
     }
 
+    /// Eight bytes, big-endian, as IEEE 754 has them.
+    pub fn float64(&mut self, value: f64) {
+        self.out.put_f64(value);
+    }
+
     /// One byte, 0 or 1.
     pub fn bool(&mut self, value: bool) {
         self.out.put_u8(value.into());
@@ -90,7 +109,7 @@ impl Writer {
         if let Some(length) = length
             && length > max
         {
-            return Err(WriteError { field, length, max });
+            return Err(WriteError::TooLong { field, length, max });
         }
         match length {
             Some(length) if self.flexible => self.unsigned_varint(length as u32 + 1),
@@ -171,7 +190,7 @@ impl Writer {
         self.unsigned_varint(fields.len() as u32);
         for (tag, bytes) in fields {
             if bytes.len() > LENGTH_MAX {
-                return Err(WriteError {
+                return Err(WriteError::TooLong {
                     field: "tagged field",
                     length: bytes.len(),
                     max: LENGTH_MAX,
