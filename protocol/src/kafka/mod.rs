@@ -26,7 +26,7 @@ pub use group_record::{
     TopicPartitions,
 };
 pub use header::{RequestHeader, encode_response_header};
-pub use message::KafkaMessage;
+pub use message::{KafkaMessage, Records};
 pub use messages::KafkaApi;
 pub use reader::{ReadError, ReadProblem, Reader};
 pub use writer::{WriteError, Writer};

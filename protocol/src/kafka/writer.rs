@@ -31,7 +31,14 @@ pub enum WriteError {
 pub struct Writer {
     out: BytesMut,
     flexible: bool,
+    /// Where bytes belong that are not here.
+    gaps: Vec<usize>,
+    /// How many bytes that are, all gaps together.
+    gap_bytes: usize,
 }
+
+/// The bytes of a frame's length.
+const FRAME_LENGTH_BYTES: usize = 4;
 
 /// Kafka counts a string in an int16, and its own code refuses longer ones in compact form too.
 const STRING_BYTES_MAX: usize = i16::MAX as usize;
@@ -42,6 +49,13 @@ impl Writer {
     /// An empty message in the non-flexible encoding.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty message that is to become a frame: it has room for its length.
+    pub fn frame() -> Self {
+        let mut writer = Self::new();
+        writer.int32(0);
+        writer
     }
 
     /// Chooses the encoding of everything written from here on.
@@ -55,8 +69,48 @@ impl Writer {
     }
 
     /// The bytes written.
+    ///
+    /// # Panics
+    /// If there are [gaps](Self::gap).
     pub fn finish(self) -> Bytes {
+        assert!(self.gaps.is_empty(), "bytes are missing");
         self.out.freeze()
+    }
+
+    /// The frame begun with [`frame`](Self::frame), with its length: the pieces before, between and behind its gaps.
+    ///
+    /// # Errors
+    /// The frame is longer than its length can say.
+    pub fn finish_frame(mut self) -> Result<Vec<Bytes>, WriteError> {
+        let length = self.out.len() - FRAME_LENGTH_BYTES + self.gap_bytes;
+        if length > LENGTH_MAX {
+            return Err(WriteError::TooLong {
+                field: "frame",
+                length,
+                max: LENGTH_MAX,
+            });
+        }
+        self.out[..FRAME_LENGTH_BYTES].copy_from_slice(&(length as i32).to_be_bytes());
+        let mut rest = self.out.freeze();
+        let mut pieces = Vec::with_capacity(self.gaps.len() + 1);
+        let mut start = 0;
+        for gap in self.gaps {
+            pieces.push(rest.split_to(gap - start));
+            start = gap;
+        }
+        pieces.push(rest);
+        Ok(pieces)
+    }
+
+    /// Bytes that whoever sends the frame puts in here.
+    ///
+    /// # Errors
+    /// They are more than their length can say.
+    pub fn gap(&mut self, field: &'static str, length: usize) -> Result<(), WriteError> {
+        self.length(field, Some(length), LENGTH_MAX, Self::int32)?;
+        self.gaps.push(self.out.len());
+        self.gap_bytes += length;
+        Ok(())
     }
 
     /// One byte, signed.

@@ -124,6 +124,41 @@ impl<'a> Field<'a> for Option<&'a [u8]> {
     }
 }
 
+/// Record batches in a response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Records<'a> {
+    /// There are none, and not even their place.
+    #[default]
+    Null,
+    /// These.
+    Here(&'a [u8]),
+    /// So many bytes, which stay where they are until the response is sent: see [`Writer::gap`].
+    Apart(usize),
+}
+
+impl<'a> Field<'a> for Records<'a> {
+    fn least_bytes(version: i16, flexible: bool) -> usize {
+        <&[u8]>::least_bytes(version, flexible)
+    }
+
+    fn read(reader: &mut Reader<'a>, name: &'static str, _: i16) -> Result<Self, ReadError> {
+        let records = reader.nullable_slice(name)?;
+        Ok(records.map_or(Self::Null, Self::Here))
+    }
+
+    fn write(&self, writer: &mut Writer, name: &'static str, _: i16) -> Result<(), WriteError> {
+        match self {
+            Self::Null => writer.nullable_bytes(name, None),
+            Self::Here(records) => writer.bytes(name, records),
+            Self::Apart(length) => writer.gap(name, *length),
+        }
+    }
+
+    fn is_null(&self) -> bool {
+        *self == Self::Null
+    }
+}
+
 impl<'a, T: Field<'a>> Field<'a> for Vec<T> {
     fn least_bytes(_version: i16, flexible: bool) -> usize {
         if flexible { 1 } else { 4 }

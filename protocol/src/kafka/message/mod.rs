@@ -13,6 +13,7 @@ pub(super) mod sample;
 use bytes::Bytes;
 
 pub(crate) use field::Field;
+pub use field::Records;
 
 use super::{ReadError, Reader, WriteError, Writer};
 

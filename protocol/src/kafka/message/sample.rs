@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::TopicId;
+use crate::kafka::Records;
 
 /// What can be made up.
 pub(in crate::kafka) trait Sample: Sized {
@@ -83,6 +84,16 @@ impl Sample for &[u8] {
     fn sample(random: &mut Random, _: i16) -> Self {
         const BYTES: &[u8] = &[7; 300];
         &BYTES[..random.count(BYTES.len())]
+    }
+}
+
+impl Sample for Records<'_> {
+    fn sample(random: &mut Random, version: i16) -> Self {
+        Self::Here(Sample::sample(random, version))
+    }
+
+    fn null() -> Option<Self> {
+        Some(Self::Null)
     }
 }
 

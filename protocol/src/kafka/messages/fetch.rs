@@ -1,6 +1,7 @@
 //! Fetch.
 
 use crate::TopicId;
+use crate::kafka::Records;
 use crate::kafka::message::{fields, message};
 
 message! {
@@ -69,7 +70,7 @@ message! {
         snapshot_id: SnapshotId [12..] tag 2;
         aborted_transactions: Option<Vec<AbortedTransaction>> [0..];
         preferred_read_replica: i32 [11..] = -1;
-        records: Option<&'a [u8]> [0..];
+        records: Records<'a> [0..];
     }
     pub struct NodeEndpoint<'a> {
         node_id: i32 [16..];

@@ -8,7 +8,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 
 use crate::kafka::message::Field;
 use crate::kafka::message::sample::{Random, Sample};
-use crate::kafka::{ReadProblem, Writer};
+use crate::kafka::{ReadProblem, Records, Writer};
 
 use super::*;
 
@@ -191,4 +191,36 @@ fn elements_take_memory_in_proportion_to_the_message() {
         count: elements as usize,
     };
     assert_eq!((error.field, error.problem), ("topics", problem));
+}
+
+#[test]
+fn records_kept_apart_stand_where_they_would_be() {
+    let response = |records: [Records<'static>; 2]| {
+        let mut response = FetchResponse::default();
+        let partitions = records.map(|records| fetch::PartitionData {
+            records,
+            ..Default::default()
+        });
+        response.responses.push(fetch::FetchableTopicResponse {
+            topic: "orders",
+            partitions: partitions.into(),
+            ..Default::default()
+        });
+        response
+    };
+    for version in FetchResponse::VERSIONS {
+        let mut here = Writer::frame();
+        let (first, second) = (&[1; 200][..], &[2; 5][..]);
+        let whole = response([Records::Here(first), Records::Here(second)]);
+        whole.encode(&mut here, version).unwrap();
+        let whole = here.finish_frame().unwrap();
+        let mut apart = Writer::frame();
+        let pieces = response([Records::Apart(200), Records::Apart(5)]);
+        pieces.encode(&mut apart, version).unwrap();
+        let pieces = apart.finish_frame().unwrap();
+        let together = [&pieces[0], first, &pieces[1], second, &pieces[2]].concat();
+        assert_eq!(together, whole[0], "{version}");
+        let length = i32::from_be_bytes(together[..4].try_into().unwrap());
+        assert_eq!(length as usize, together.len() - 4);
+    }
 }
