@@ -24,10 +24,11 @@ pub trait KafkaMessage<'a>: Sized {
     /// The first version with tagged fields, and with lengths as varints.
     const FLEXIBLE_FROM: i16;
 
-    /// Reads a whole message.
+    /// Reads a message. Bytes behind its last field mean nothing, as for Kafka's brokers: librdkafka 2.16 sends some behind
+    /// a Metadata request for all topics.
     ///
     /// # Errors
-    /// A field that is damaged or not there, or bytes behind the last one.
+    /// A field that is damaged or not there.
     ///
     /// # Panics
     /// If [`VERSIONS`](Self::VERSIONS) lacks the version.
@@ -248,9 +249,7 @@ pub(super) fn decode<'a, M: KafkaMessage<'a> + Field<'a>>(
     reader.set_flexible(version >= M::FLEXIBLE_FROM);
     reader
         .limit_memory((MEMORY_FLOOR + bytes.len().saturating_mul(MEMORY_PER_BYTE)).min(MEMORY_MAX));
-    let message = M::read(&mut reader, "message", version)?;
-    reader.finish("message")?;
-    Ok(message)
+    M::read(&mut reader, "message", version)
 }
 
 pub(super) fn encode<'a, M: KafkaMessage<'a> + Field<'a>>(
