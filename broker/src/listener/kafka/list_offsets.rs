@@ -12,7 +12,7 @@ use super::call::{Answer, Call};
 use crate::listener::close::Close;
 use crate::log::TopicPartition;
 use crate::metadata::TopicImage;
-use crate::partition::{ListOffsetsCommand, ListOffsetsOutcome, Refusal};
+use crate::partition::{ListOffsetsCommand, ListOffsetsOutcome, OffsetQuestion, Refusal};
 
 /// Partitions of one request that are asked at the same time. A search by timestamp may read from the disk.
 const CONCURRENT_PARTITIONS: usize = 32;
@@ -107,6 +107,6 @@ fn command(
         },
         leader_epoch: LeaderEpoch::from_sentinel(asked.current_leader_epoch),
         isolation,
-        query,
+        query: OffsetQuestion::Listed(query),
     })
 }

@@ -6,7 +6,9 @@ use futures_util::future::LocalBoxFuture;
 
 use super::call::{Answer, Call};
 use super::sender::Finished;
-use super::{api_versions, fetch, list_offsets, metadata, produce};
+use super::{
+    api_versions, fetch, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+};
 use crate::listener::close::Close;
 use crate::listener::flow::InFlight;
 
@@ -34,6 +36,8 @@ async fn carry_out(call: Call, in_flight: &mut InFlight) -> Result<Answer, Close
         KafkaApi::Metadata => metadata::answer(&call).await,
         KafkaApi::Fetch => fetch::answer(call, in_flight).await,
         KafkaApi::ListOffsets => list_offsets::answer(&call).await,
+        KafkaApi::OffsetForLeaderEpoch => offset_for_leader_epoch::answer(&call).await,
+        KafkaApi::InitProducerId => init_producer_id::answer(&call).await,
         api => unreachable!("{api:?} is not among the versions that are spoken"),
     }
 }
