@@ -8,7 +8,12 @@ use corelog_protocol::kafka::KafkaApi;
 pub(super) fn of(api: KafkaApi) -> Option<RangeInclusive<i16>> {
     let all = api.versions();
     Some(match api {
-        KafkaApi::Produce | KafkaApi::Fetch | KafkaApi::Metadata | KafkaApi::ApiVersions => all,
+        KafkaApi::Produce
+        | KafkaApi::Fetch
+        | KafkaApi::Metadata
+        | KafkaApi::ApiVersions
+        | KafkaApi::InitProducerId
+        | KafkaApi::OffsetForLeaderEpoch => all,
         // Version 7 asks for the record with the highest timestamp, 8 and 9 for tiered storage.
         KafkaApi::ListOffsets => *all.start()..=6,
         _ => return None,
