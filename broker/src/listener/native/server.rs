@@ -121,7 +121,7 @@ impl Server {
             receive_budget: ReceiveBudget::new(options.receive_budget, Rc::clone(router.metrics())),
             next_shard: Cell::new(router.shard_id().get()),
             router,
-            encoder: RefCell::new(Encoder::new(options.frame_limits)),
+            encoder: RefCell::new(Encoder::new(options.frame_limits.for_replies())),
             options,
             config,
             connections: RefCell::default(),
