@@ -40,7 +40,7 @@ impl NativeListener {
         receive_budget: Rc<ReceiveBudget>,
     ) -> Self {
         let shared = Shared {
-            encoder: RefCell::new(Encoder::new(options.frame_limits)),
+            encoder: RefCell::new(Encoder::new(options.frame_limits.for_replies())),
         };
         let server = Rc::new(Server::new(router, options, config, receive_budget, shared));
         let tasks = [
