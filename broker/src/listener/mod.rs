@@ -8,6 +8,7 @@
 mod close;
 mod flow;
 mod frame_buffer;
+mod groups;
 pub mod kafka;
 mod log_limit;
 pub mod native;
