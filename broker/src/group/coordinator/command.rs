@@ -124,6 +124,8 @@ pub struct ListedGroup {
     pub group_id: GroupId,
     pub kind: GroupKind,
     pub state: GroupState,
+    /// `consumer` for groups of consumers; empty where nobody ever joined.
+    pub protocol_type: String,
 }
 
 /// The states of groups of both kinds.

@@ -456,6 +456,14 @@ impl Group {
         }
     }
 
+    pub(super) fn protocol_type(&self) -> &str {
+        match &self.members {
+            Members::None => "",
+            Members::Consumer(_) => "consumer",
+            Members::Classic(group) => group.protocol_type().unwrap_or_default(),
+        }
+    }
+
     /// Ends a group without members, and deletes its offsets: as many as one batch takes.
     pub(super) fn delete(
         &mut self,

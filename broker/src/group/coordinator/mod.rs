@@ -306,6 +306,7 @@ impl Coordinator {
                 group_id: group_id.clone(),
                 kind,
                 state,
+                protocol_type: group.protocol_type().to_owned(),
             }
         });
         listed.collect()

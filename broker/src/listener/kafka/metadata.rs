@@ -54,7 +54,7 @@ pub(super) async fn answer(call: &Call) -> Result<Answer, Close> {
             .map(|node| MetadataResponseBroker {
                 node_id: node.id,
                 host: node.host,
-                port: node.port.into(),
+                port: node.port_number(),
                 rack: None,
             })
             .collect(),

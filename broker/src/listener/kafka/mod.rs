@@ -13,6 +13,7 @@ mod connection;
 mod fetch;
 mod fetch_session;
 mod framing;
+mod groups;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;

@@ -28,7 +28,15 @@ pub struct Nodes {
 pub(super) struct Node<'a> {
     pub(super) id: i32,
     pub(super) host: &'a str,
-    pub(super) port: u16,
+    /// None: nobody is there.
+    pub(super) port: Option<u16>,
+}
+
+impl Node<'_> {
+    /// The port as messages have it.
+    pub(super) fn port_number(&self) -> i32 {
+        self.port.map_or(-1, i32::from)
+    }
 }
 
 impl Nodes {
@@ -89,7 +97,7 @@ impl Nodes {
         (0..).zip(&self.ports).map(|(number, &port)| Node {
             id: self.of(self.broker, ShardId::new(number)),
             host: &self.host,
-            port,
+            port: Some(port),
         })
     }
 
@@ -117,7 +125,10 @@ mod tests {
     fn a_broker_is_one_node_under_its_own_id() {
         let nodes = nodes(BrokerConfig::default(), &[9092]);
         assert_eq!(nodes.of(BrokerId::new(3), ShardId::new(7)), 3);
-        let all: Vec<_> = nodes.all().map(|it| (it.id, it.host, it.port)).collect();
+        let all: Vec<_> = nodes
+            .all()
+            .map(|it| (it.id, it.host, it.port_number()))
+            .collect();
         assert_eq!(all, [(3, "127.0.0.1", 9092)]);
     }
 
@@ -134,7 +145,7 @@ mod tests {
         let nodes = nodes(config, &[9092, 9093]);
         let id = |shard| nodes.of(BrokerId::new(3), ShardId::new(shard));
         assert_eq!([id(0), id(1), id(2), id(4)], [3072, 3073, 3072, 3072]);
-        let all: Vec<_> = nodes.all().map(|it| (it.id, it.port)).collect();
+        let all: Vec<_> = nodes.all().map(|it| (it.id, it.port_number())).collect();
         assert_eq!(all, [(3072, 7000), (3073, 7001)]);
         let behind: Vec<_> = nodes.shards_of(1, 5).map(ShardId::get).collect();
         assert_eq!(behind, [1, 3]);

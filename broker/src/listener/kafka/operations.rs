@@ -24,6 +24,13 @@ pub(super) fn of_topic(is_asked: bool) -> i32 {
     }
 }
 
+pub(super) fn of_group(is_asked: bool) -> i32 {
+    match is_asked {
+        true => READ | DELETE | DESCRIBE,
+        false => UNSAID,
+    }
+}
+
 pub(super) fn of_cluster(is_asked: bool) -> i32 {
     match is_asked {
         true => {

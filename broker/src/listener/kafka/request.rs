@@ -7,7 +7,8 @@ use futures_util::future::LocalBoxFuture;
 use super::call::{Answer, Call};
 use super::sender::Finished;
 use super::{
-    api_versions, fetch, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+    api_versions, fetch, groups, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
+    produce,
 };
 use crate::listener::close::Close;
 use crate::listener::flow::InFlight;
@@ -38,6 +39,19 @@ async fn carry_out(call: Call, in_flight: &mut InFlight) -> Result<Answer, Close
         KafkaApi::ListOffsets => list_offsets::answer(&call).await,
         KafkaApi::OffsetForLeaderEpoch => offset_for_leader_epoch::answer(&call).await,
         KafkaApi::InitProducerId => init_producer_id::answer(&call).await,
+        KafkaApi::FindCoordinator => groups::find_coordinator(&call).await,
+        KafkaApi::JoinGroup => groups::join(call).await,
+        KafkaApi::SyncGroup => groups::sync(call).await,
+        KafkaApi::Heartbeat => groups::heartbeat(&call).await,
+        KafkaApi::LeaveGroup => groups::leave(&call).await,
+        KafkaApi::OffsetCommit => groups::commit(&call).await,
+        KafkaApi::OffsetFetch => groups::fetch(&call).await,
+        KafkaApi::OffsetDelete => groups::delete_offsets(&call).await,
+        KafkaApi::ListGroups => groups::list(&call).await,
+        KafkaApi::DescribeGroups => groups::describe(&call).await,
+        KafkaApi::DeleteGroups => groups::delete(&call).await,
+        KafkaApi::ConsumerGroupHeartbeat => groups::consumer_heartbeat(&call).await,
+        KafkaApi::ConsumerGroupDescribe => groups::describe_consumer(&call).await,
         api => unreachable!("{api:?} is not among the versions that are spoken"),
     }
 }

@@ -13,6 +13,19 @@ pub(super) fn of(api: KafkaApi) -> Option<RangeInclusive<i16>> {
         | KafkaApi::Metadata
         | KafkaApi::ApiVersions
         | KafkaApi::InitProducerId
+        | KafkaApi::FindCoordinator
+        | KafkaApi::JoinGroup
+        | KafkaApi::SyncGroup
+        | KafkaApi::Heartbeat
+        | KafkaApi::LeaveGroup
+        | KafkaApi::OffsetCommit
+        | KafkaApi::OffsetFetch
+        | KafkaApi::OffsetDelete
+        | KafkaApi::ListGroups
+        | KafkaApi::DescribeGroups
+        | KafkaApi::DeleteGroups
+        | KafkaApi::ConsumerGroupHeartbeat
+        | KafkaApi::ConsumerGroupDescribe
         | KafkaApi::OffsetForLeaderEpoch => all,
         // Version 7 asks for the record with the highest timestamp, 8 and 9 for tiered storage.
         KafkaApi::ListOffsets => *all.start()..=6,
