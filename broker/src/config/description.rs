@@ -9,6 +9,8 @@ use super::{Allowed, BrokerConfig, Key, TopicConfig};
 #[derive(Clone, PartialEq, Debug)]
 pub struct ConfigDescription {
     pub name: &'static str,
+    /// What the broker calls it: another name for a topic's setting.
+    pub broker_name: &'static str,
     pub value: String,
     pub source: ValueSource,
     /// The table's default, whatever the broker says.
@@ -119,6 +121,7 @@ impl<C> Key<C> {
         let (value, default_value) = (self.get(config), self.get(built_in));
         ConfigDescription {
             name,
+            broker_name: self.broker_name.unwrap_or(self.name),
             source: if value == default_value {
                 ValueSource::Default
             } else {

@@ -17,6 +17,7 @@ mod partition_reads;
 mod receive_budget;
 mod receiver;
 mod server;
+mod topics;
 mod vectored;
 mod wake;
 mod watch;

@@ -116,7 +116,17 @@ impl Producer {
     }
 
     pub(crate) fn next_sequence(&self) -> Sequence {
-        self.batches[usize::from(self.count) - 1].next_sequence()
+        self.last_batch().next_sequence()
+    }
+
+    /// The sequence of its last record.
+    pub(crate) fn last_sequence(&self) -> Sequence {
+        let last = self.last_batch();
+        last.base_sequence.advance(last.last_offset_delta)
+    }
+
+    fn last_batch(&self) -> &ProducedBatch {
+        &self.batches[usize::from(self.count) - 1]
     }
 
     /// Takes the next batch of the same epoch, and gives back the one that had to go for it.
@@ -362,7 +372,7 @@ impl Producers {
         idle.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Producer> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Producer> {
         self.producers.iter()
     }
 

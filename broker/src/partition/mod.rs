@@ -30,10 +30,10 @@ mod waiting_fetch;
 
 pub(crate) use reply::ProduceReply;
 pub use request::{
-    CopiedData, DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, FetchCommand,
-    FetchOutcome, Fetched, FetchedData, ListOffsetsCommand, ListOffsetsOutcome, ListedOffset,
-    Marks, OffsetQuestion, Outcome, PartitionSize, ProduceCommand, ProduceOutcome, Produced,
-    Refusal,
+    CopiedData, DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome,
+    DescribeProducersOutcome, FetchCommand, FetchOutcome, Fetched, FetchedData, ListOffsetsCommand,
+    ListOffsetsOutcome, ListedOffset, Marks, OffsetQuestion, Outcome, PartitionSize,
+    ProduceCommand, ProduceOutcome, Produced, ProducerDescription, Refusal,
 };
 pub(crate) use submitted::CrowdedPartition;
 pub use submitted::SubmittedProduce;
@@ -46,7 +46,8 @@ use corelog_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::config::TopicConfig;
 use crate::log::{
-    LogConfig, LogFailure, PartitionLog, ReadBatches, ReadError, RetentionRules, ShardLog,
+    LogConfig, LogFailure, PartitionLog, Producer, Producers, ReadBatches, ReadError,
+    RetentionRules, ShardLog,
 };
 use crate::metrics::ShardMetrics;
 use crate::runtime::{Event, Task, now, oneshot, spawn};
@@ -239,6 +240,17 @@ impl Partition {
             size_bytes: self.shared.log.size_bytes(),
         };
         Outcome::ok(size, self.marks())
+    }
+
+    pub(crate) fn describe_producers(&self) -> DescribeProducersOutcome {
+        let describe = |producer: &Producer| ProducerDescription {
+            id: producer.id(),
+            epoch: producer.epoch(),
+            last_sequence: producer.last_sequence(),
+            last_active_ms: producer.last_active_ms(),
+        };
+        let described = |producers: &mut Producers| producers.iter().map(describe).collect();
+        Outcome::ok(self.shared.log.with_producers(described), self.marks())
     }
 
     /// Takes a changed leader epoch and configuration. They count at once: a produce that waits

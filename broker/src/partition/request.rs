@@ -10,7 +10,8 @@ use bytes::Bytes;
 use corelog_protocol::native::RouteHint;
 use corelog_protocol::native::messages::{DeleteUntil, OffsetQuery};
 use corelog_protocol::{
-    Acks, Durability, ErrorCode, IsolationLevel, LeaderEpoch, Offset, Timestamp,
+    Acks, Durability, ErrorCode, IsolationLevel, LeaderEpoch, Offset, ProducerEpoch, ProducerId,
+    Sequence, Timestamp,
 };
 
 use crate::log::{Loan, ReadBatches, Room, TopicPartition};
@@ -243,3 +244,16 @@ pub struct PartitionSize {
 }
 
 pub type DescribeOutcome = Outcome<PartitionSize>;
+
+/// A producer that a partition remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerDescription {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// That of its last record.
+    pub last_sequence: Sequence,
+    /// When it last wrote, in ms since the epoch.
+    pub last_active_ms: i64,
+}
+
+pub type DescribeProducersOutcome = Outcome<Vec<ProducerDescription>>;

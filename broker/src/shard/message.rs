@@ -11,8 +11,9 @@ use crate::group::{self, GroupId};
 use crate::log::TopicPartition;
 use crate::metrics::ShardSnapshot;
 use crate::partition::{
-    DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, FetchCommand, Fetched,
-    ListOffsetsCommand, ListOffsetsOutcome, Outcome, ProduceCommand, ProduceOutcome, Refusal,
+    DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, DescribeProducersOutcome,
+    FetchCommand, Fetched, ListOffsetsCommand, ListOffsetsOutcome, Outcome, ProduceCommand,
+    ProduceOutcome, Refusal,
 };
 use crate::runtime::{AcceptedSocket, remote};
 
@@ -50,6 +51,10 @@ pub enum ShardMessage {
     Describe {
         topic_partition: TopicPartition,
         reply: remote::ReplySender<DescribeOutcome>,
+    },
+    DescribeProducers {
+        topic_partition: TopicPartition,
+        reply: remote::ReplySender<DescribeProducersOutcome>,
     },
     /// For shard 0, where the controller lives.
     Controller {

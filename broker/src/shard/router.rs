@@ -16,9 +16,9 @@ use crate::log::{Lending, Loan, Room, TopicPartition};
 use crate::metadata::{MetadataImage, shard_of};
 use crate::metrics::ShardMetrics;
 use crate::partition::{
-    CopiedData, DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, FetchCommand,
-    FetchOutcome, Fetched, FetchedData, ListOffsetsCommand, ListOffsetsOutcome, Outcome, Partition,
-    ProduceCommand, Refusal,
+    CopiedData, DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome,
+    DescribeProducersOutcome, FetchCommand, FetchOutcome, Fetched, FetchedData, ListOffsetsCommand,
+    ListOffsetsOutcome, Outcome, Partition, ProduceCommand, Refusal,
 };
 use crate::runtime::now;
 
@@ -187,6 +187,28 @@ impl Router {
                 let mut outcome = hinted(answer, self.hint(owner));
                 outcome.hint = None;
                 outcome
+            }
+            Place::Nowhere(refusal) => Outcome::refused(refusal, None),
+        }
+    }
+
+    /// The producers that a partition remembers.
+    pub async fn describe_producers(
+        &self,
+        topic_partition: TopicPartition,
+    ) -> DescribeProducersOutcome {
+        match self.find(topic_partition) {
+            Place::Here(partition) => partition.describe_producers(),
+            Place::Elsewhere(owner) => {
+                let lane = self.shard.request_lane(owner);
+                lane.room().await;
+                let answer = lane
+                    .send(|reply| ShardMessage::DescribeProducers {
+                        topic_partition,
+                        reply,
+                    })
+                    .await;
+                hinted(answer, self.hint(owner))
             }
             Place::Nowhere(refusal) => Outcome::refused(refusal, None),
         }

@@ -94,6 +94,16 @@ pub(super) async fn serve(shard: Rc<ShardState>, stops: queue::Sender<StopReques
                 };
                 let _ = reply.send(outcome);
             }
+            ShardMessage::DescribeProducers {
+                topic_partition,
+                reply,
+            } => {
+                let outcome = match local(&shard, topic_partition) {
+                    Ok(partition) => partition.describe_producers(),
+                    Err(refusal) => Outcome::refused(refusal, None),
+                };
+                let _ = reply.send(outcome);
+            }
             ShardMessage::Controller { command, reply } => {
                 let shard = Rc::clone(&shard);
                 spawn(async move { drop(reply.send(shard.control(command).await)) }).detach();

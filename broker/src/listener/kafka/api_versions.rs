@@ -10,13 +10,13 @@ use super::versions;
 use crate::listener::close::Close;
 
 pub(super) fn answer(call: &Call) -> Result<Answer, Close> {
-    let api_keys = KafkaApi::ALL.iter().filter_map(|api| {
-        let versions = versions::advertised(*api)?;
-        Some(ApiVersion {
+    let api_keys = KafkaApi::ALL.iter().map(|api| {
+        let versions = versions::advertised(*api);
+        ApiVersion {
             api_key: api.key(),
             min_version: *versions.start(),
             max_version: *versions.end(),
-        })
+        }
     });
     let mut response = ApiVersionsResponse {
         api_keys: api_keys.collect(),

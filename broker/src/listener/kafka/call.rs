@@ -52,14 +52,13 @@ impl Call {
     /// Nobody can answer it. Kafka closes the connection then, and so does this.
     pub(super) fn new(connection: &Rc<Connection>, request: Bytes) -> Result<Self, Close> {
         let (header, body) = RequestHeader::decode(&request).map_err(Close::BadRequestHeader)?;
-        let api = KafkaApi::from_key(header.api_key).filter(|api| versions::of(*api).is_some());
-        let Some(api) = api else {
+        let Some(api) = KafkaApi::from_key(header.api_key) else {
             return Err(Close::UnknownApi {
                 key: header.api_key,
                 version: header.api_version,
             });
         };
-        let is_spoken = versions::of(api).is_some_and(|it| it.contains(&header.api_version));
+        let is_spoken = versions::of(api).contains(&header.api_version);
         // Whoever asks for the versions cannot know those of the question: it gets an answer that it can read.
         if !is_spoken && api != KafkaApi::ApiVersions {
             return Err(Close::ApiVersion {

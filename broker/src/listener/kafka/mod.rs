@@ -7,6 +7,7 @@
 //! Formats: `protocol/src/kafka/messages`. The source for behaviour is Kafka's protocol guide and the KIPs named where
 //! they matter.
 
+mod admin;
 mod api_versions;
 mod call;
 mod connection;
@@ -22,6 +23,7 @@ mod offset_for_leader_epoch;
 mod operations;
 mod produce;
 mod request;
+mod sasl;
 mod sender;
 mod server;
 mod versions;

@@ -101,6 +101,11 @@ impl Nodes {
         })
     }
 
+    /// The broker that a node belongs to.
+    pub(super) fn broker(&self, node: i32) -> Option<BrokerId> {
+        self.all().any(|it| it.id == node).then_some(self.broker)
+    }
+
     /// The node that answers what concerns the cluster as a whole.
     pub(super) fn controller(&self) -> i32 {
         self.of(self.broker, ShardId::new(0))
@@ -145,6 +150,8 @@ mod tests {
         let nodes = nodes(config, &[9092, 9093]);
         let id = |shard| nodes.of(BrokerId::new(3), ShardId::new(shard));
         assert_eq!([id(0), id(1), id(2), id(4)], [3072, 3073, 3072, 3072]);
+        assert_eq!(nodes.broker(3073), Some(BrokerId::new(3)));
+        assert_eq!([nodes.broker(3), nodes.broker(3074)], [None, None]);
         let all: Vec<_> = nodes.all().map(|it| (it.id, it.port_number())).collect();
         assert_eq!(all, [(3072, 7000), (3073, 7001)]);
         let behind: Vec<_> = nodes.shards_of(1, 5).map(ShardId::get).collect();

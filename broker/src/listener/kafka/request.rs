@@ -7,8 +7,8 @@ use futures_util::future::LocalBoxFuture;
 use super::call::{Answer, Call};
 use super::sender::Finished;
 use super::{
-    api_versions, fetch, groups, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
-    produce,
+    admin, api_versions, fetch, groups, init_producer_id, list_offsets, metadata,
+    offset_for_leader_epoch, produce, sasl,
 };
 use crate::listener::close::Close;
 use crate::listener::flow::InFlight;
@@ -52,6 +52,19 @@ async fn carry_out(call: Call, in_flight: &mut InFlight) -> Result<Answer, Close
         KafkaApi::DeleteGroups => groups::delete(&call).await,
         KafkaApi::ConsumerGroupHeartbeat => groups::consumer_heartbeat(&call).await,
         KafkaApi::ConsumerGroupDescribe => groups::describe_consumer(&call).await,
-        api => unreachable!("{api:?} is not among the versions that are spoken"),
+        KafkaApi::CreateTopics => admin::create_topics(&call).await,
+        KafkaApi::DeleteTopics => admin::delete_topics(&call).await,
+        KafkaApi::CreatePartitions => admin::create_partitions(&call).await,
+        KafkaApi::DeleteRecords => admin::delete_records(&call).await,
+        KafkaApi::DescribeConfigs => admin::describe_configs(&call).await,
+        KafkaApi::AlterConfigs => admin::alter_configs(&call).await,
+        KafkaApi::IncrementalAlterConfigs => admin::alter_configs_incrementally(&call).await,
+        KafkaApi::DescribeCluster => admin::describe_cluster(&call),
+        KafkaApi::DescribeLogDirs => admin::describe_log_dirs(&call).await,
+        KafkaApi::DescribeTopicPartitions => admin::describe_topic_partitions(&call),
+        KafkaApi::DescribeProducers => admin::describe_producers(&call).await,
+        KafkaApi::SaslHandshake => sasl::handshake(&call),
+        KafkaApi::SaslAuthenticate => sasl::authenticate(&call),
+        KafkaApi::Produce => unreachable!("a produce is started, not carried out"),
     }
 }

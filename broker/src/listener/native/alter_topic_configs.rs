@@ -5,8 +5,8 @@ use corelog_protocol::native::messages::{
     AlterTopicConfigsRequest, AlterTopicConfigsResponse, AlteredTopic,
 };
 
-use super::request::wrong_outcome;
 use crate::controller::{AlterTopic, Command, ConfigChange, Outcome, TopicError};
+use crate::listener::topics::wrong_outcome;
 use crate::partition::Refusal;
 use crate::shard::Router;
 

@@ -3,8 +3,8 @@
 use corelog_protocol::native::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use super::alter_topic_configs::altered_topic;
-use super::request::wrong_outcome;
 use crate::controller::{Command, MorePartitions, Outcome};
+use crate::listener::topics::wrong_outcome;
 use crate::partition::Refusal;
 use crate::shard::Router;
 

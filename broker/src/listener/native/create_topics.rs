@@ -4,9 +4,8 @@ use corelog_protocol::native::messages::{CreateTopicsRequest, CreateTopicsRespon
 use corelog_protocol::{ErrorCode, TopicId};
 
 use super::describe_topics::config_entry;
-use super::request::wrong_outcome;
-use crate::controller::{self, Command, NewTopic, Outcome};
-use crate::metadata::is_internal;
+use crate::controller::{self, NewTopic};
+use crate::listener::topics;
 use crate::partition::Refusal;
 use crate::shard::Router;
 
@@ -16,45 +15,16 @@ pub(super) async fn answer(
     router: Router,
     request: CreateTopicsRequest,
 ) -> Result<CreateTopicsResponse, Refusal> {
-    let names: Vec<String> = request.topics.iter().map(|it| it.name.clone()).collect();
-    let topics = request
-        .topics
-        .into_iter()
-        .filter(|topic| !is_internal(&topic.name))
-        .map(|topic| NewTopic {
-            name: topic.name,
-            partitions: topic.partitions,
-            replication_factor: topic.replication_factor,
-            configs: topic.configs,
-        })
-        .collect();
-    let command = Command::CreateTopics {
-        topics,
-        validate_only: request.validate_only,
-    };
-    let results = match router.control(command).await {
-        Ok(Outcome::CreateTopics(results)) => results,
-        other => return Err(wrong_outcome(other)),
-    };
-    let mut results = results.into_iter();
-    let topics = names.into_iter().filter_map(|name| {
-        let result = match is_internal(&name) {
-            true => Err(is_the_clusters_own(&name)),
-            false => results.next()?,
-        };
-        Some(created_topic(result))
+    let topics = request.topics.into_iter().map(|topic| NewTopic {
+        name: topic.name,
+        partitions: topic.partitions,
+        replication_factor: topic.replication_factor,
+        configs: topic.configs,
     });
+    let results = topics::create(&router, topics.collect(), request.validate_only).await?;
     Ok(CreateTopicsResponse {
-        topics: topics.collect(),
+        topics: results.into_iter().map(created_topic).collect(),
     })
-}
-
-fn is_the_clusters_own(name: &str) -> controller::TopicError {
-    let message = format!(
-        "topic `{name}` is the cluster's own: it is made when it is needed, with the settings that it \
-         needs"
-    );
-    controller::TopicError::named(name, ErrorCode::InvalidTopicException, message)
 }
 
 fn created_topic(result: Result<controller::CreatedTopic, controller::TopicError>) -> CreatedTopic {

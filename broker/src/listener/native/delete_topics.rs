@@ -5,8 +5,8 @@ use corelog_protocol::native::messages::{
     self, DeleteTopicsRequest, DeleteTopicsResponse, DeletedTopic,
 };
 
-use super::request::wrong_outcome;
 use crate::controller::{self, Command, Outcome, TopicSelector};
+use crate::listener::topics::wrong_outcome;
 use crate::partition::Refusal;
 use crate::shard::Router;
 

@@ -21,7 +21,6 @@ use super::{
     delete_topics, describe_configs, describe_topics, fetch, groups, init_producer_id,
     list_offsets, metadata, produce, subscribe,
 };
-use crate::controller::{ControllerError, Outcome};
 use crate::listener::close::Close;
 use crate::listener::flow::InFlight;
 use crate::listener::server::Served;
@@ -289,14 +288,6 @@ fn change<T: 'static>(
         })
     };
     answer.boxed_local()
-}
-
-/// Why a command to the controller has no outcome of its own.
-pub(super) fn wrong_outcome(outcome: Result<Outcome, ControllerError>) -> Refusal {
-    match outcome {
-        Err(error) => Refusal::new(error.code(), error.to_string()),
-        Ok(outcome) => unreachable!("the controller answers a command with its kind: {outcome:?}"),
-    }
 }
 
 /// Reads a request's table.
