@@ -209,7 +209,7 @@ fn timestamps_out_of_range_or_order_are_refused() {
 }
 
 #[test]
-fn producer_fields_are_all_set_or_all_absent() {
+fn a_producer_id_comes_with_epoch_and_sequence() {
     let with = |id: i64, epoch: i16, sequence: i32, transactional: bool| {
         validated(&forged(|header| {
             header.producer_id.set(id);
@@ -222,10 +222,12 @@ fn producer_fields_are_all_set_or_all_absent() {
     assert_eq!(with(-1, -1, -1, false), Ok(()));
     assert_eq!(with(0, 0, 0, false), Ok(()));
     assert_eq!(with(0, 0, 0, true), Ok(()));
+    // As kafkajs and aiokafka send it.
+    assert_eq!(with(-1, 0, 0, false), Ok(()));
+    assert_eq!(with(-1, -1, 0, false), Ok(()));
     for (id, epoch, sequence, transactional) in [
         (0, -1, -1, false),
         (0, 0, -1, false),
-        (-1, 0, 0, false),
         (-2, 0, 0, false),
         (-1, -1, -1, true),
     ] {

@@ -396,6 +396,25 @@ impl PartitionLog {
         self.find_timestamp_from(timestamp, from, until).await
     }
 
+    /// The first record with the largest timestamp, if it is below `until`.
+    pub async fn find_largest_timestamp(
+        &self,
+        until: Offset,
+    ) -> Result<Option<(Timestamp, Offset)>, ReadError> {
+        let Some(shared) = self.shared() else {
+            return Ok(None);
+        };
+        let segments: Vec<_> = self.state.borrow().segments.values().cloned().collect();
+        let mut largest = None;
+        for segment in segments {
+            largest = largest.max(shared.largest_timestamp(&segment).await);
+        }
+        match largest {
+            Some(largest) => self.find_timestamp(Timestamp::new(largest), until).await,
+            None => Ok(None),
+        }
+    }
+
     async fn find_timestamp_from(
         &self,
         timestamp: Timestamp,

@@ -42,7 +42,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use corelog_protocol::native::messages::OffsetQuery;
-use corelog_protocol::{ErrorCode, LeaderEpoch, Offset};
+use corelog_protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 
 use crate::config::TopicConfig;
 use crate::log::{
@@ -219,15 +219,15 @@ impl Partition {
                 }
             }
             OffsetQuestion::Listed(OffsetQuery::Timestamp(timestamp)) => {
-                match shared.log.find_timestamp(timestamp, until).await {
-                    Ok(found) => ListedOffset {
-                        offset: found.map(|(_, offset)| offset),
-                        timestamp: found.map(|(timestamp, _)| timestamp),
-                        leader_epoch: None,
-                    },
-                    Err(error) => {
-                        return Outcome::refused(refuse_read(&error), Some(marks));
-                    }
+                match found(shared.log.find_timestamp(timestamp, until).await) {
+                    Ok(found) => found,
+                    Err(refusal) => return Outcome::refused(refusal, Some(marks)),
+                }
+            }
+            OffsetQuestion::LargestTimestamp => {
+                match found(shared.log.find_largest_timestamp(until).await) {
+                    Ok(found) => found,
+                    Err(refusal) => return Outcome::refused(refusal, Some(marks)),
                 }
             }
         };
@@ -378,6 +378,18 @@ fn refuse_failed(failure: &LogFailure) -> Refusal {
         ErrorCode::KafkaStorageError,
         format!("the log takes no more writes: {failure}"),
     )
+}
+
+/// What a search in the log found.
+fn found(
+    searched: Result<Option<(Timestamp, Offset)>, ReadError>,
+) -> Result<ListedOffset, Refusal> {
+    let found = searched.map_err(|error| refuse_read(&error))?;
+    Ok(ListedOffset {
+        offset: found.map(|(_, offset)| offset),
+        timestamp: found.map(|(timestamp, _)| timestamp),
+        leader_epoch: None,
+    })
 }
 
 fn refuse_read(error: &ReadError) -> Refusal {

@@ -61,6 +61,8 @@ pub struct ListOffsetsCommand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetQuestion {
     Listed(OffsetQuery),
+    /// The first record with the largest timestamp (KIP-734).
+    LargestTimestamp,
     /// Where the records of the largest epoch at or below this one end (KIP-320).
     EpochEnd(LeaderEpoch),
 }

@@ -85,8 +85,8 @@ pub enum BatchError {
         /// The field's value.
         max_timestamp: i64,
     },
-    /// Producer id, epoch and sequence are neither all set nor all absent, or a transactional
-    /// batch has no producer id.
+    /// There is a producer id without an epoch or a sequence, or a transactional batch without a
+    /// producer id.
     #[error(
         "record batch producer fields id {id}, epoch {epoch}, sequence {sequence} do not fit together"
     )]

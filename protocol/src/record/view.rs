@@ -120,9 +120,10 @@ impl<'a> BatchView<'a> {
         let id = self.header.producer_id.get();
         let epoch = self.header.producer_epoch.get();
         let sequence = self.header.base_sequence.get();
-        let all_set = id >= 0 && epoch >= 0 && sequence >= 0;
-        let none_set = id == -1 && epoch == -1 && sequence == -1;
-        if all_set || (none_set && !self.is_transactional()) {
+        let is_stamped = id >= 0 && epoch >= 0 && sequence >= 0;
+        // Without an id the other two mean nothing, as in Kafka: some clients leave zeros there.
+        let is_anonymous = id == -1 && !self.is_transactional();
+        if is_stamped || is_anonymous {
             Ok(())
         } else {
             Err(BatchError::Producer {
@@ -252,12 +253,14 @@ impl<'a> BatchView<'a> {
     /// Epoch of the idempotent producer.
     #[inline]
     pub fn producer_epoch(&self) -> Option<ProducerEpoch> {
+        self.producer_id()?;
         ProducerEpoch::from_sentinel(self.header.producer_epoch.get())
     }
 
     /// Sequence of the first record.
     #[inline]
     pub fn base_sequence(&self) -> Option<Sequence> {
+        self.producer_id()?;
         Sequence::from_sentinel(self.header.base_sequence.get())
     }
 }

@@ -10,7 +10,6 @@ use corelog_protocol::kafka::{
 
 use super::connection::Connection;
 use super::server::Server;
-use super::versions;
 use crate::listener::close::Close;
 use crate::listener::flow::ReadUnderWay;
 use crate::listener::receive_budget::ReceiveCharge;
@@ -58,7 +57,7 @@ impl Call {
                 version: header.api_version,
             });
         };
-        let is_spoken = versions::of(api).contains(&header.api_version);
+        let is_spoken = api.versions().contains(&header.api_version);
         // Whoever asks for the versions cannot know those of the question: it gets an answer that it can read.
         if !is_spoken && api != KafkaApi::ApiVersions {
             return Err(Close::ApiVersion {

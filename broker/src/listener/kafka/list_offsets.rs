@@ -1,4 +1,4 @@
-//! ListOffsets: earliest, latest, or by timestamp.
+//! ListOffsets: earliest, latest, or by timestamp, also the largest.
 
 use corelog_protocol::kafka::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -20,6 +20,16 @@ const CONCURRENT_PARTITIONS: usize = 32;
 /// Timestamps that stand for something else: `ListOffsetsRequest` of Kafka.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
+const LARGEST_TIMESTAMP: i64 = -3;
+/// Of what is not in tiered storage; here that is everything.
+const EARLIEST_LOCAL: i64 = -4;
+/// Of what is in tiered storage.
+const LATEST_TIERED: i64 = -5;
+
+/// The versions from which on there are those (KIP-734, KIP-405, KIP-1005).
+const FIRST_WITH_LARGEST_TIMESTAMP: i16 = 7;
+const FIRST_WITH_EARLIEST_LOCAL: i16 = 8;
+const FIRST_WITH_LATEST_TIERED: i16 = 9;
 
 pub(super) async fn answer(call: &Call) -> Result<Answer, Close> {
     let request: ListOffsetsRequest<'_> = call.decode()?;
@@ -60,15 +70,12 @@ async fn list(
     isolation: IsolationLevel,
     asked: &ListOffsetsPartition,
 ) -> ListOffsetsPartitionResponse {
-    let outcome = match command(topic, isolation, asked) {
-        Ok(command) => call.server().router.list_offsets(command).await,
+    let outcome = match command(call.version, topic, isolation, asked) {
+        Ok(Some(command)) => call.server().router.list_offsets(command).await,
+        Ok(None) => return nothing(asked, ErrorCode::None.code()),
         Err(refusal) => ListOffsetsOutcome::refused(refusal, None),
     };
-    let mut response = ListOffsetsPartitionResponse {
-        partition_index: asked.partition_index,
-        error_code: call.code(outcome.error_code()),
-        ..Default::default()
-    };
+    let mut response = nothing(asked, call.code(outcome.error_code()));
     if let Ok(listed) = outcome.result
         && let Some(offset) = listed.offset
     {
@@ -80,33 +87,50 @@ async fn list(
     response
 }
 
+fn nothing(asked: &ListOffsetsPartition, error_code: i16) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse {
+        partition_index: asked.partition_index,
+        error_code,
+        ..Default::default()
+    }
+}
+
+/// The question for the partition; none if nothing can be there.
 fn command(
+    version: i16,
     topic: Option<&TopicImage>,
     isolation: IsolationLevel,
     asked: &ListOffsetsPartition,
-) -> Result<ListOffsetsCommand, Refusal> {
+) -> Result<Option<ListOffsetsCommand>, Refusal> {
     let unknown = |reason: String| Refusal::new(ErrorCode::UnknownTopicOrPartition, reason);
     let topic = topic.ok_or_else(|| unknown("there is no such topic".to_owned()))?;
     let partition = PartitionIndex::try_from(asked.partition_index)
         .map_err(|error| unknown(error.to_string()))?;
     let query = match asked.timestamp {
-        LATEST => OffsetQuery::Latest,
-        EARLIEST => OffsetQuery::Earliest,
-        time @ 0.. => OffsetQuery::Timestamp(Timestamp::new(time)),
+        LATEST => OffsetQuestion::Listed(OffsetQuery::Latest),
+        EARLIEST => OffsetQuestion::Listed(OffsetQuery::Earliest),
+        LARGEST_TIMESTAMP if version >= FIRST_WITH_LARGEST_TIMESTAMP => {
+            OffsetQuestion::LargestTimestamp
+        }
+        EARLIEST_LOCAL if version >= FIRST_WITH_EARLIEST_LOCAL => {
+            OffsetQuestion::Listed(OffsetQuery::Earliest)
+        }
+        LATEST_TIERED if version >= FIRST_WITH_LATEST_TIERED => return Ok(None),
+        time @ 0.. => OffsetQuestion::Listed(OffsetQuery::Timestamp(Timestamp::new(time))),
         other => {
             return Err(Refusal::new(
                 ErrorCode::UnsupportedVersion,
-                format!("this version of the request has no timestamp {other}"),
+                format!("version {version} of the request has no timestamp {other}"),
             ));
         }
     };
-    Ok(ListOffsetsCommand {
+    Ok(Some(ListOffsetsCommand {
         topic_partition: TopicPartition {
             topic_id: topic.id,
             partition,
         },
         leader_epoch: LeaderEpoch::from_sentinel(asked.current_leader_epoch),
         isolation,
-        query: OffsetQuestion::Listed(query),
-    })
+        query,
+    }))
 }

@@ -184,6 +184,15 @@ fn a_timestamp_finds_the_first_record_that_is_not_older() {
                 Some((Timestamp::new(10_000 + 10 * index), Offset::new(index)))
             );
         }
+        let largest = Timestamp::new(10_000 + 10 * 299);
+        assert_eq!(
+            log.find_largest_timestamp(end).await.unwrap(),
+            Some((largest, Offset::new(299)))
+        );
+        assert_eq!(
+            log.find_largest_timestamp(Offset::new(299)).await.unwrap(),
+            None
+        );
         assert_eq!(
             log.find_timestamp(Timestamp::new(99_999), end)
                 .await
