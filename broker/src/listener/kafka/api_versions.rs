@@ -6,12 +6,11 @@ use corelog_protocol::kafka::messages::api_versions::ApiVersion;
 use corelog_protocol::kafka::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use super::call::{Answer, Call};
-use super::versions;
 use crate::listener::close::Close;
 
 pub(super) fn answer(call: &Call) -> Result<Answer, Close> {
     let api_keys = KafkaApi::ALL.iter().map(|api| {
-        let versions = versions::advertised(*api);
+        let versions = api.advertised_versions();
         ApiVersion {
             api_key: api.key(),
             min_version: *versions.start(),

@@ -89,6 +89,19 @@ macro_rules! apis {
                 }
             }
 
+            /// The versions that a broker says it takes: those that can be read.
+            ///
+            /// Of Produce the lowest is 0, although no version below 3 is taken, as Kafka 4 has it: librdkafka takes a
+            /// broker that starts higher for one that cannot decompress (KAFKA-18659).
+            #[must_use]
+            pub fn advertised_versions(self) -> std::ops::RangeInclusive<i16> {
+                let taken = self.versions();
+                match self {
+                    Self::Produce => 0..=*taken.end(),
+                    _ => taken,
+                }
+            }
+
             /// True for versions with tagged fields, and lengths as varints.
             #[must_use]
             pub const fn is_flexible(self, version: i16) -> bool {
