@@ -93,7 +93,7 @@ fn the_page_of_kafkas_apis_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/kafka_support.md");
     let expected = page();
     if std::env::var_os("CORELOG_TEST_REGENERATE").is_some() {
-        std::fs::write(path, &expected).unwrap();
+        std::fs::write(path, &expected).expect("the page can be written");
     }
     let found = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
