@@ -43,6 +43,8 @@ pub mod sasl_handshake;
 pub mod sync_group;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 macro_rules! apis {

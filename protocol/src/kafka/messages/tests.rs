@@ -67,12 +67,32 @@ where
     }
 }
 
+/// What a message is read by.
+pub(super) struct Decoder {
+    pub(super) name: &'static str,
+    pub(super) versions: std::ops::RangeInclusive<i16>,
+    /// A message of random contents.
+    pub(super) sample: fn(&mut Random, i16) -> bytes::Bytes,
+    pub(super) decode: fn(&[u8], i16) -> Option<String>,
+}
+
 macro_rules! messages {
     ($($message:ident)*) => {
         #[test]
         fn both_codecs_say_the_same_in_every_version() {
             $(compare::<$message, oracle::$message>(stringify!($message));)*
         }
+
+        /// All decoders; they answer with the error's text.
+        pub(super) const DECODERS: &[Decoder] = &[$(Decoder {
+            name: stringify!($message),
+            versions: <$message as KafkaMessage<'_>>::VERSIONS,
+            sample: |random, version| $message::sample(random, version).to_bytes(version).unwrap(),
+            decode: |bytes, version| match $message::decode(bytes, version) {
+                Ok(_) => None,
+                Err(error) => Some(error.to_string()),
+            },
+        },)*];
 
         #[test]
         fn damaged_messages_are_errors() {
