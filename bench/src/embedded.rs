@@ -55,6 +55,7 @@ impl Embedded {
         let mut config = BrokerConfig {
             data_dir: options.data_dir,
             listen: ListenAddress::new("127.0.0.1", options.port),
+            kafka_listen: None,
             http_listen: ListenAddress::new("127.0.0.1", 0),
             cores: Cores::List(options.cores),
             ..BrokerConfig::default()

@@ -34,6 +34,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
+    /// Where Kafka's clients connect; port 0 picks a free one, empty serves none [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka_listen: Option<String>,
+
     /// Where /metrics and /health are served; port 0 picks a free one [default: 127.0.0.1:9191]
     #[arg(long, value_name = "HOST:PORT")]
     http_listen: Option<String>,
@@ -83,6 +87,7 @@ impl Arguments {
         let flags = [
             ("data.dir", &self.data_dir),
             ("listen", &self.listen),
+            ("kafka.listen", &self.kafka_listen),
             ("http.listen", &self.http_listen),
             ("cores", &self.cores),
             ("broker.id", &self.broker_id),

@@ -43,6 +43,7 @@ use crate::config::{BrokerConfig, ConfigError, CoresError, ListenAddress};
 use crate::control::Control;
 use crate::controller::BrokerStart;
 use crate::data_dir::{DataDir, DataDirError, Ports};
+use crate::listener::kafka::Nodes;
 use crate::metadata::MetadataImage;
 use crate::runtime::{
     ExecutorOptions, Finding, ListeningSocket, Mesh, MeshFull, MeshPort, MeshSender, Severity,
@@ -79,6 +80,8 @@ pub struct Broker {
 pub struct Addresses {
     /// The native protocol.
     pub native: SocketAddr,
+    /// Kafka's protocol, if it is served.
+    pub kafka: Option<SocketAddr>,
     /// `/metrics` and `/health`.
     pub http: SocketAddr,
 }
@@ -128,9 +131,12 @@ impl Broker {
         let data_dir = DataDir::open(&config)?;
         probe(data_dir.path())?;
         let native = bind(&config.listen, ListeningSocket::bind)?;
+        let kafka = bind_kafka(&config, shards)?;
+        let kafka_ports: Vec<_> = kafka.iter().map(|(_, address)| address.port()).collect();
         let http = bind(&config.http_listen, TcpListener::bind)?;
         let addresses = Addresses {
             native: native.local_addr().map_err(listen_error(&config.listen))?,
+            kafka: kafka.first().map(|(_, address)| *address),
             http: http
                 .local_addr()
                 .map_err(listen_error(&config.http_listen))?,
@@ -147,6 +153,10 @@ impl Broker {
                 host: config.advertised_host().to_owned(),
                 port: config.advertised_port(addresses.native.port()),
                 shards,
+            },
+            kafka: Kafka {
+                nodes: Arc::new(Nodes::new(&config, &kafka_ports)),
+                sockets: kafka.into_iter().map(|(socket, _)| socket).collect(),
             },
             config: Arc::new(config),
             cluster_id: data_dir.cluster_id().to_owned(),
@@ -174,6 +184,7 @@ impl Broker {
         let _ = serve.send(());
         let ports = Ports {
             native: addresses.native,
+            kafka: addresses.kafka,
             http: addresses.http,
         };
         if let Err(error) = running.data_dir.write_ports(&ports) {
@@ -218,8 +229,16 @@ struct Parts {
     path: PathBuf,
     start: BrokerStart,
     native: ListeningSocket,
+    kafka: Kafka,
     /// One for each shard.
     ports: Vec<MeshPort<ShardMessage>>,
+}
+
+/// What is to speak Kafka's protocol.
+struct Kafka {
+    nodes: Arc<Nodes>,
+    /// One for each of this broker's nodes; none if the protocol is not served.
+    sockets: Vec<ListeningSocket>,
 }
 
 /// Starts every shard and waits until all are ready. The sender lets shard 0 accept connections.
@@ -239,6 +258,7 @@ fn start_shards(
         publisher,
         others,
         native: parts.native,
+        kafka: parts.kafka.sockets,
         serve: may_serve,
     });
     let (started, starts) = mpsc::channel();
@@ -258,6 +278,7 @@ fn start_shards(
             data_dir: parts.path.clone(),
             mesh,
             images: images.clone(),
+            kafka_nodes: Arc::clone(&parts.kafka.nodes),
             role,
             begin: may_begin,
             started: started.clone(),
@@ -408,6 +429,36 @@ fn bind<T>(
 ) -> Result<T, StartError> {
     let resolved = address.resolve().map_err(listen_error(address))?;
     bind(resolved).map_err(listen_error(address))
+}
+
+/// Binds a socket for each node as which the broker is shown: on ports that follow each other, or on free ones.
+fn bind_kafka(
+    config: &BrokerConfig,
+    shards: u16,
+) -> Result<Vec<(ListeningSocket, SocketAddr)>, StartError> {
+    let Some(first) = &config.kafka_listen else {
+        return Ok(Vec::new());
+    };
+    let bind_node = |number| {
+        let address = match first.port() {
+            0 => first.clone(),
+            port => {
+                let port = port.checked_add(number).ok_or_else(|| StartError::Listen {
+                    address: first.to_string(),
+                    source: io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "the ports that follow it, of which kafka.shard.listeners takes one for each core, end at \
+                         65535",
+                    ),
+                })?;
+                ListenAddress::new(first.host(), port)
+            }
+        };
+        let socket = bind(&address, ListeningSocket::bind)?;
+        let bound = socket.local_addr().map_err(listen_error(&address))?;
+        Ok((socket, bound))
+    };
+    (0..Nodes::count(config, shards)).map(bind_node).collect()
 }
 
 fn listen_error(address: &ListenAddress) -> impl FnOnce(io::Error) -> StartError {

@@ -49,6 +49,9 @@ pub struct DataDir {
 pub struct Ports {
     /// The native protocol.
     pub native: SocketAddr,
+    /// Kafka's protocol, if it is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<SocketAddr>,
     /// `/metrics` and `/health`.
     pub http: SocketAddr,
 }

@@ -52,11 +52,13 @@ fn run(config: BrokerConfig) -> Result<()> {
     let stop = listen_for_signals()?;
     let broker = Broker::start(config)?;
     let addresses = broker.addresses();
+    let kafka = addresses.kafka.map(|kafka| format!("kafka {kafka}\n"));
     // A reader that is gone is no reason to stop.
     let _ = writeln!(
         io::stdout(),
-        "native {}\nhttp {}",
+        "native {}\n{}http {}",
         addresses.native,
+        kafka.unwrap_or_default(),
         addresses.http
     );
     let name = stop.recv().context("the signal thread is gone")?;

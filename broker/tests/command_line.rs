@@ -102,6 +102,7 @@ fn help_names_the_flags_and_where_the_settings_are_described() {
     for expected in [
         "--data-dir <DIR>",
         "--listen <HOST:PORT>",
+        "--kafka-listen <HOST:PORT>",
         "--http-listen <HOST:PORT>",
         "--cores <CORES>",
         "--config <FILE>",

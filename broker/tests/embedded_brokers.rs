@@ -13,6 +13,7 @@ fn config(data_dir: &Path) -> BrokerConfig {
     BrokerConfig {
         data_dir: data_dir.to_owned(),
         listen: ListenAddress::new("127.0.0.1", 0),
+        kafka_listen: Some(ListenAddress::new("127.0.0.1", 0)),
         http_listen: ListenAddress::new("127.0.0.1", 0),
         cores: Cores::Count(1),
         journal_file_bytes: ByteSize::mib(4),

@@ -35,6 +35,7 @@ impl Embedded {
         let broker = Broker::start(BrokerConfig {
             data_dir: folder.path().to_owned(),
             listen: ListenAddress::new("127.0.0.1", 0),
+            kafka_listen: Some(ListenAddress::new("127.0.0.1", 0)),
             http_listen: ListenAddress::new("127.0.0.1", 0),
             cores: Cores::Count(2),
             journal_file_bytes: ByteSize::mib(4),

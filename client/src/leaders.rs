@@ -80,11 +80,7 @@ pub(crate) async fn ask_each<I: Inquiry>(
             .iter()
             .any(|(partition, _)| image.topics.contains_key(&partition.topic));
         let remaining = within.saturating_sub(start.elapsed());
-        let asking = ask_leaders(cluster, &image, inquiry, &left);
-        for (partition, answer) in tokio::time::timeout(remaining, asking)
-            .await
-            .unwrap_or_default()
-        {
+        for (partition, answer) in ask_leaders(cluster, &image, inquiry, &left, remaining).await {
             match answer {
                 Answer::Found(answer) => {
                     found.insert(partition, Ok(answer));
@@ -175,6 +171,7 @@ async fn ask_leaders<I: Inquiry>(
     image: &ClusterImage,
     inquiry: &I,
     questions: &[&(TopicPartition, I::Question)],
+    within: Duration,
 ) -> Vec<(TopicPartition, Answer<I::Found>)> {
     let mut by_node: HashMap<Node, Questions<I::Question>> = HashMap::new();
     for (partition, question) in questions {
@@ -196,9 +193,16 @@ async fn ask_leaders<I: Inquiry>(
         });
         names.push(partition.clone());
     }
-    let asking = by_node
-        .into_iter()
-        .map(|(node, (asked, names))| ask_leader(cluster, node, inquiry, asked, names));
+    // Each for itself: a leader that hangs takes nobody else's answer away.
+    let asking = by_node.into_iter().map(async |(node, (asked, names))| {
+        let unanswered = names.clone();
+        let asking = ask_leader(cluster, node, inquiry, asked, names);
+        let answers = tokio::time::timeout(within, asking).await;
+        answers.unwrap_or_else(|_elapsed| {
+            let again = |name| (name, Answer::Again(format!("{node} does not answer")));
+            unanswered.into_iter().map(again).collect()
+        })
+    });
     join_all(asking).await.into_iter().flatten().collect()
 }
 

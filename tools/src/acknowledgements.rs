@@ -98,7 +98,9 @@ impl Acknowledgements {
             Err(error) => {
                 self.failed += 1;
                 if self.failed <= MAX_NAMED_FAILURES {
-                    eprintln!("corelog: line {line} was not acknowledged: {error}");
+                    crate::output::tell(format_args!(
+                        "corelog: line {line} was not acknowledged: {error}"
+                    ));
                 }
             }
         }
@@ -128,12 +130,12 @@ impl Acknowledgements {
     pub(crate) fn end(&mut self) -> anyhow::Result<ExitCode> {
         self.out.flush()?;
         let unknown = self.sent.len();
-        eprintln!(
+        crate::output::tell(format_args!(
             "corelog: {} lines acknowledged, {} failed, {unknown} unknown, in {:.1} s",
             self.acknowledged,
             self.failed,
             self.start.elapsed().as_secs_f64()
-        );
+        ));
         Ok(if self.failed == 0 && unknown == 0 {
             ExitCode::SUCCESS
         } else {

@@ -53,7 +53,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match &cli.command {
             Command::Topic { command } => topic::run(command, &cli.global).await,
             Command::Config { command } => config::run(command, &cli.global).await,
@@ -62,7 +62,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Command::Consume(arguments) => consume::run(arguments, &cli.global).await,
             Command::Doctor(_) | Command::Log { .. } => unreachable!("it was run above"),
         }
-    })
+    });
+    // Lines that nobody takes are not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// A setting given on the command line that the client does not take, or a path that no log lies in.

@@ -30,8 +30,21 @@ pub(crate) fn print<T: Serialize>(
 pub(crate) fn print_error(format: Format, error: &anyhow::Error) {
     let text = chain(error);
     match format {
-        Format::Text => eprintln!("corelog: {text}"),
-        Format::Json => eprintln!("{}", serde_json::json!({ "error": text })),
+        Format::Text => tell(format_args!("corelog: {text}")),
+        Format::Json => tell(serde_json::json!({ "error": text })),
+    }
+}
+
+/// Writes a line to stderr. Whoever does not read it any more is no reason to end.
+pub(crate) fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The exit code of a command that has printed what it did: a reader of its output that has had enough hides no failure.
+pub(crate) fn finish(printed: anyhow::Result<()>, code: ExitCode) -> anyhow::Result<ExitCode> {
+    match printed {
+        Err(error) if !is_broken_pipe(&error) => Err(error),
+        _ => Ok(code),
     }
 }
 

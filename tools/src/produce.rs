@@ -38,7 +38,7 @@ pub(crate) async fn run(arguments: &ProduceArguments, global: &Global) -> anyhow
     let sending = tokio::select! {
         sending = send_all(&producer, arguments, &mut lines, &mut sent) => sending,
         () = interrupt.came() => {
-            eprintln!("corelog: interrupted: waiting for what was sent");
+            crate::output::tell(format_args!("corelog: interrupted: waiting for what was sent"));
             Ok(())
         }
     };

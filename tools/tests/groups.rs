@@ -119,6 +119,66 @@ fn only_what_was_printed_is_committed() {
     assert_eq!(described[0]["state"], "empty");
 }
 
+/// The positions stand behind all that was polled, and closing commits positions: what a full disk or a reader that has gone
+/// did not take must not count as read.
+#[test]
+fn what_could_not_be_printed_is_not_committed() {
+    let shop = Shop::open();
+    shop.order("0", &["1", "2", "3"]);
+    let consume = [
+        "consume",
+        "orders",
+        "--group",
+        "billing",
+        "--max-messages",
+        "3",
+    ];
+    let mut onto_a_full_disk = shop.broker.corelog(&consume);
+    onto_a_full_disk.stdout(
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap(),
+    );
+    assert_eq!(onto_a_full_disk.status().unwrap().code(), Some(1));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut to_nobody = shop.broker.corelog(&consume);
+    to_nobody.stdout(writer);
+    assert!(to_nobody.status().unwrap().success());
+    assert_eq!(shop.bill(&[]), ["1", "2", "3"]);
+}
+
+/// `corelog consume | less`: the lines wait, signals do not.
+#[test]
+fn a_reader_that_stands_still_holds_up_no_signal() {
+    let shop = Shop::open();
+    let long = "x".repeat(1000);
+    let lines = vec![long.as_str(); 1000];
+    shop.order("0", &lines);
+    for more in [&[][..], &["--group", "billing"]] {
+        let consume = ["consume", "orders", "--from", "beginning"];
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut child = shop
+            .broker
+            .corelog(&[&consume[..], more].concat())
+            .stdout(writer)
+            .spawn()
+            .unwrap();
+        // The first byte has come: from here on the pipe fills up, as nobody reads on.
+        let mut first = [0];
+        std::io::Read::read_exact(&mut &reader, &mut first).unwrap();
+        let id = child.id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-TERM", &id])
+            .status();
+        assert!(sent.unwrap().success());
+        assert!(child.wait().unwrap().success(), "{more:?}");
+    }
+    // Those lines had not all left the process.
+    assert_eq!(shop.bill(&[]).len(), 1000);
+}
+
 #[test]
 fn a_new_group_begins_where_it_is_told() {
     let shop = Shop::open();
@@ -288,11 +348,11 @@ fn what_is_not_there_is_named() {
         ),
         (
             &["delete-offsets", "absent", "--topic", "orders"],
-            "group absent has committed nothing of topic orders",
+            "group absent: GROUP_ID_NOT_FOUND",
         ),
         (
             &["reset-offsets", "absent", "--all-topics", "--to-latest"],
-            "group absent has committed nothing: name topics with --topic",
+            "group absent has committed nothing, if it exists: name topics with --topic",
         ),
         (
             &[

@@ -21,6 +21,7 @@ impl Rig {
         let broker = Broker::start(BrokerConfig {
             data_dir: folder.path().to_owned(),
             listen: ListenAddress::new("127.0.0.1", 0),
+            kafka_listen: None,
             http_listen: ListenAddress::new("127.0.0.1", 0),
             cores: Cores::Count(1),
             group_consumer_session_timeout: SESSION_TIMEOUT,

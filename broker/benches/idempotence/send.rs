@@ -51,6 +51,7 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     let broker = Embedded::start(BrokerConfig {
         data_dir: folder.path().to_owned(),
         listen: ListenAddress::new("127.0.0.1", 0),
+        kafka_listen: None,
         http_listen: ListenAddress::new("127.0.0.1", 0),
         cores: Cores::Count(1),
         ..BrokerConfig::default()

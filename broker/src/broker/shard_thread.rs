@@ -6,13 +6,16 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 
 use corelog_protocol::{BrokerId, ShardId};
+use futures_util::future::{join, join_all};
 
 use crate::config::BrokerConfig;
 use crate::controller::{
     BrokerStart, Command, ControllerHandle, MetadataError, MetadataStore, Rules,
 };
 use crate::group::coordinator::CoordinatorConfig;
-use crate::listener::native::{NativeListener, NativeOptions};
+use crate::listener::kafka::{KafkaListener, Nodes};
+use crate::listener::native::NativeListener;
+use crate::listener::{ListenerOptions, ReceiveBudget};
 use crate::log::{
     CompactionOptions, JournalOptions, KnownTopics, LogError, LogOptions, Recovered, RecoveryError,
     ShardLog, TopicPartition, recover, remove_deleted_topics,
@@ -24,7 +27,8 @@ use crate::runtime::{
     BufferPool, ListeningSocket, MeshPort, Storage, raise_open_files_limit, remote, spawn,
 };
 use crate::shard::{
-    OffsetsTopicOptions, Shard, ShardMessage, ShardParts, StopPhase, StopReport, StopRequest,
+    ConnectionLimit, OffsetsTopicOptions, Shard, ShardMessage, ShardParts, StopPhase, StopReport,
+    StopRequest,
 };
 
 /// The part of a shard's memory that its readers may hold: one byte in so many.
@@ -38,6 +42,7 @@ pub(super) struct ShardSetup {
     pub(super) data_dir: PathBuf,
     pub(super) mesh: MeshPort<ShardMessage>,
     pub(super) images: Subscriber<MetadataImage>,
+    pub(super) kafka_nodes: Arc<Nodes>,
     pub(super) role: Role,
     /// Answered when all executors stand; dropped when one does not.
     pub(super) begin: remote::ReplyReceiver<()>,
@@ -56,6 +61,8 @@ pub(super) struct FirstShard {
     pub(super) publisher: Publisher<MetadataImage>,
     pub(super) others: Vec<remote::ReplySender<Arc<Found>>>,
     pub(super) native: ListeningSocket,
+    /// One for each of the broker's nodes.
+    pub(super) kafka: Vec<ListeningSocket>,
     /// Answered when every shard is ready.
     pub(super) serve: remote::ReplyReceiver<()>,
 }
@@ -95,6 +102,7 @@ pub(super) async fn run(setup: ShardSetup) {
         data_dir,
         mesh,
         images,
+        kafka_nodes,
         role,
         begin,
         started,
@@ -102,7 +110,7 @@ pub(super) async fn run(setup: ShardSetup) {
     if begin.await.is_err() {
         return;
     }
-    let native_options = NativeOptions::from(&*config);
+    let options = ListenerOptions::from(&*config);
     let start = async {
         let storage = Storage::real(data_dir.clone())
             .await
@@ -120,7 +128,7 @@ pub(super) async fn run(setup: ShardSetup) {
         };
         // What the listener may hold of frames comes out of the same budget.
         let memory = config.shard_memory_bytes.as_usize();
-        let pool = BufferPool::new(memory.saturating_sub(native_options.receive_budget));
+        let pool = BufferPool::new(memory.saturating_sub(options.receive_budget));
         let log = ShardLog::start(
             storage,
             pool.clone(),
@@ -163,10 +171,21 @@ pub(super) async fn run(setup: ShardSetup) {
         shard.compact_logs(config.log_cleaner_backoff);
     }
     shard.keep_house(config.log_retention_check_interval);
-    let listener = NativeListener::start(shard.router(), native_options, Arc::clone(&config));
+    let router = shard.router();
+    let budget = ReceiveBudget::new(options.receive_budget, Rc::clone(router.metrics()));
+    let listeners = Listeners {
+        native: NativeListener::start(
+            router.clone(),
+            options.clone(),
+            Arc::clone(&config),
+            Rc::clone(&budget),
+        ),
+        kafka: KafkaListener::start(router, options, config, budget, kafka_nodes),
+    };
     let controller = first.map(|first| {
         shard.host_controller(first.controller.clone());
-        spawn(serve_clients(first.serve, first.native, listener.clone())).detach();
+        let sockets = (first.native, first.kafka);
+        spawn(serve_clients(first.serve, sockets, listeners.clone())).detach();
         if let Some(offset) = first.deletions_finished {
             spawn(forget_deleted_topics(first.controller.clone(), offset)).detach();
         }
@@ -179,7 +198,7 @@ pub(super) async fn run(setup: ShardSetup) {
     while let Some(StopRequest { phase, done }) = stops.recv().await {
         let stopped = match phase {
             StopPhase::Connections => {
-                listener.stop().await;
+                join(listeners.native.stop(), listeners.kafka.stop()).await;
                 Ok(())
             }
             StopPhase::Logs => shard.close_logs().await.map_err(ShardError::Log),
@@ -203,6 +222,7 @@ pub(super) async fn run(setup: ShardSetup) {
 struct Begun {
     controller: ControllerHandle,
     native: ListeningSocket,
+    kafka: Vec<ListeningSocket>,
     serve: remote::ReplyReceiver<()>,
     /// Nothing is left on the disk of the topics deleted at or below this metadata offset: no
     /// journal that counts names them, and their folders are gone.
@@ -249,26 +269,47 @@ async fn begin_broker(
     let begun = Begun {
         controller,
         native: first.native,
+        kafka: first.kafka,
         serve: first.serve,
         deletions_finished,
     };
     Ok((found, begun))
 }
 
-/// Accepts connections once every shard is ready, and until the listener stops.
+/// What speaks with clients on one shard, a listener for each dialect.
+#[derive(Clone)]
+struct Listeners {
+    native: NativeListener,
+    kafka: KafkaListener,
+}
+
+/// Accepts connections once every shard is ready, and until the listeners stop.
 async fn serve_clients(
     serve: remote::ReplyReceiver<()>,
-    native: ListeningSocket,
-    listener: NativeListener,
+    (native, kafka): (ListeningSocket, Vec<ListeningSocket>),
+    listeners: Listeners,
 ) {
     if serve.await.is_err() {
         // Another part of the broker did not start.
         return;
     }
-    match native.into_listener() {
-        Ok(native) => listener.accept(native).await,
-        Err(error) => tracing::error!(%error, "cannot accept connections"),
-    }
+    let limit = Rc::<ConnectionLimit>::default();
+    let kafka = kafka.into_iter().enumerate().map(|(node, socket)| {
+        let (listeners, limit) = (&listeners, Rc::clone(&limit));
+        async move {
+            match socket.into_listener() {
+                Ok(socket) => listeners.kafka.accept(node, socket, limit).await,
+                Err(error) => tracing::error!(%error, "cannot accept Kafka's connections"),
+            }
+        }
+    });
+    let native = async {
+        match native.into_listener() {
+            Ok(native) => listeners.native.accept(native, Rc::clone(&limit)).await,
+            Err(error) => tracing::error!(%error, "cannot accept connections"),
+        }
+    };
+    join(native, join_all(kafka)).await;
 }
 
 /// The journals that could name the topics deleted before this start mean nothing any more. Ids of

@@ -38,6 +38,43 @@ config_table! {
             advertised_port: u16 = 0,
             Allowed::integer(0, u16::MAX as i64);
 
+        /// Where Kafka's clients connect. Port 0 picks a free port, which is printed and written to
+        /// `ports.json` in the data folder.
+        "kafka.listen" =>
+            kafka_listen: Option<ListenAddress> = Some(ListenAddress::new("127.0.0.1", 9092)),
+            Allowed::OptionalText("HOST:PORT; empty serves no Kafka clients");
+
+        /// The host name that Kafka's clients are told to connect to. Not set: `advertised.host`, or else the host
+        /// of `kafka.listen`.
+        "kafka.advertised.host" =>
+            kafka_advertised_host: Option<String> = None,
+            Allowed::OptionalText("a host name or address that clients can reach");
+
+        /// The port that Kafka's clients are told to connect to. 0: the one the broker listens on. With
+        /// `kafka.shard.listeners` it is that of the first core, and the others' follow it.
+        "kafka.advertised.port" =>
+            kafka_advertised_port: u16 = 0,
+            Allowed::integer(0, u16::MAX as i64);
+
+        /// Shows Kafka's clients each core as a broker of its own, with a port of its own: the first has that of
+        /// `kafka.listen`, the others those that follow it. A client then sends each request to the core that owns
+        /// its partition.
+        "kafka.shard.listeners" =>
+            kafka_shard_listeners: bool = false,
+            Allowed::Boolean;
+
+        /// How many such brokers there are at most; with more cores, each stands for several. Some clients start a
+        /// thread for each.
+        "kafka.shard.nodes.max" =>
+            kafka_shard_nodes_max: u16 = 8,
+            Allowed::integer(1, 1024);
+
+        /// Whether a topic that Kafka's clients ask for and that is not there is created, with the defaults of
+        /// this broker. Native clients create their topics themselves.
+        "auto.create.topics.enable" =>
+            auto_create_topics_enable: bool = true,
+            Allowed::Boolean;
+
         /// Where `/metrics` and `/health` are served. Port 0 picks a free port.
         "http.listen" =>
             http_listen: ListenAddress = ListenAddress::new("127.0.0.1", 9191),
@@ -464,6 +501,16 @@ impl BrokerConfig {
             0 => listening,
             port => port,
         }
+    }
+
+    /// The host that Kafka's clients are told.
+    pub fn kafka_advertised_host(&self) -> &str {
+        let listening = self.kafka_listen.as_ref().map(ListenAddress::host);
+        self.kafka_advertised_host
+            .as_deref()
+            .or(self.advertised_host.as_deref())
+            .or(listening)
+            .unwrap_or_default()
     }
 
     /// The host that clients are told.

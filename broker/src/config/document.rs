@@ -24,7 +24,7 @@ The environment variable of a key is its name in capitals with `_` for `.`, afte
 stops the start, except `CORELOG_CONFIG` (the file), `CORELOG_BROKERS` and `CORELOG_LOG` (read by the
 command-line tools) and those that begin with `CORELOG_TEST_`.
 
-The flags are `--data-dir`, `--listen`, `--http-listen`, `--cores`, `--broker-id`, and
+The flags are `--data-dir`, `--listen`, `--kafka-listen`, `--http-listen`, `--cores`, `--broker-id`, and
 `--set KEY=VALUE` for every key. `--print-config` shows what is in force.
 
 Bytes are written as a number or with `KiB`, `MiB`, `GiB`, `TiB`; milliseconds as a number or with

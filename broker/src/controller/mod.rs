@@ -20,3 +20,4 @@ pub use command::{
 pub use decide::{Decision, Rules, decide};
 pub use handle::{ControllerError, ControllerHandle};
 pub use store::{BrokerStart, MetadataError, MetadataStore, SnapshotError};
+pub(crate) use topic_name::check_name;

@@ -3,7 +3,7 @@
 use crate::metadata::TOPIC_NAME_BYTES_MAX;
 
 /// What is wrong with the name, in words.
-pub(super) fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("a topic's name must not be empty".to_owned());
     }

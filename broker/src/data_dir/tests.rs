@@ -160,6 +160,7 @@ fn ports_are_there_only_while_the_broker_serves() {
     let folder = tempfile::tempdir().unwrap();
     let ports = Ports {
         native: ([127, 0, 0, 1], 9190).into(),
+        kafka: Some(([127, 0, 0, 1], 9092).into()),
         http: ([127, 0, 0, 1], 9191).into(),
     };
     let path = folder.path().join(PORTS);
@@ -168,7 +169,7 @@ fn ports_are_there_only_while_the_broker_serves() {
     running.write_ports(&ports).unwrap();
     assert_eq!(
         fs::read_to_string(&path).unwrap(),
-        "{\"native\":\"127.0.0.1:9190\",\"http\":\"127.0.0.1:9191\"}\n"
+        "{\"native\":\"127.0.0.1:9190\",\"kafka\":\"127.0.0.1:9092\",\"http\":\"127.0.0.1:9191\"}\n"
     );
     // Killed: the file stays until the next start.
     drop(running);

@@ -32,7 +32,8 @@ pub(crate) use reply::ProduceReply;
 pub use request::{
     CopiedData, DeleteRecordsCommand, DeleteRecordsOutcome, DescribeOutcome, FetchCommand,
     FetchOutcome, Fetched, FetchedData, ListOffsetsCommand, ListOffsetsOutcome, ListedOffset,
-    Marks, Outcome, PartitionSize, ProduceCommand, ProduceOutcome, Produced, Refusal,
+    Marks, OffsetQuestion, Outcome, PartitionSize, ProduceCommand, ProduceOutcome, Produced,
+    Refusal,
 };
 pub(crate) use submitted::CrowdedPartition;
 pub use submitted::SubmittedProduce;
@@ -203,16 +204,25 @@ impl Partition {
         };
         let at = |offset| ListedOffset {
             offset: Some(offset),
-            timestamp: None,
+            ..ListedOffset::default()
         };
         let listed = match command.query {
-            OffsetQuery::Earliest => at(marks.log_start_offset),
-            OffsetQuery::Latest => at(until),
-            OffsetQuery::Timestamp(timestamp) => {
+            OffsetQuestion::Listed(OffsetQuery::Earliest) => at(marks.log_start_offset),
+            OffsetQuestion::Listed(OffsetQuery::Latest) => at(until),
+            OffsetQuestion::EpochEnd(epoch) => {
+                let found = shared.log.end_offset_for_epoch(epoch);
+                ListedOffset {
+                    offset: found.map(|(_, end)| end),
+                    timestamp: None,
+                    leader_epoch: found.map(|(epoch, _)| epoch),
+                }
+            }
+            OffsetQuestion::Listed(OffsetQuery::Timestamp(timestamp)) => {
                 match shared.log.find_timestamp(timestamp, until).await {
                     Ok(found) => ListedOffset {
                         offset: found.map(|(_, offset)| offset),
                         timestamp: found.map(|(timestamp, _)| timestamp),
+                        leader_epoch: None,
                     },
                     Err(error) => {
                         return Outcome::refused(refuse_read(&error), Some(marks));

@@ -53,7 +53,15 @@ pub struct ListOffsetsCommand {
     pub topic_partition: TopicPartition,
     pub leader_epoch: Option<LeaderEpoch>,
     pub isolation: IsolationLevel,
-    pub query: OffsetQuery,
+    pub query: OffsetQuestion,
+}
+
+/// Which of a partition's offsets is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetQuestion {
+    Listed(OffsetQuery),
+    /// Where the records of the largest epoch at or below this one end (KIP-320).
+    EpochEnd(LeaderEpoch),
 }
 
 /// A wish to delete the oldest records of one partition.
@@ -213,11 +221,13 @@ impl FetchedData {
     }
 }
 
-/// The answer to a [`ListOffsetsCommand`]; both are absent when no record is that young.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The answer to a [`ListOffsetsCommand`]; all are absent when no record is that young.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListedOffset {
     pub offset: Option<Offset>,
     pub timestamp: Option<Timestamp>,
+    /// The epoch whose end was found.
+    pub leader_epoch: Option<LeaderEpoch>,
 }
 
 pub type ListOffsetsOutcome = Outcome<ListedOffset>;

@@ -218,7 +218,10 @@ impl Router {
             let result = answer.await;
             return GroupOutcome { result, hint: None };
         }
-        let lane = self.shard.request_lane(place.shard);
+        let lane = match command.waits_for_others() {
+            true => self.shard.waiting_lane(place.shard),
+            false => self.shard.request_lane(place.shard),
+        };
         lane.room().await;
         let answer = self.forward(lane, |reply| ShardMessage::Group {
             partition,

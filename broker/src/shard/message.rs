@@ -71,11 +71,19 @@ pub enum ShardMessage {
     },
 }
 
-/// A connection on its way to the shard it asked for.
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    Native,
+    Kafka,
+}
+
+/// A connection on its way to the shard that is to serve it.
 #[derive(Debug)]
 pub struct HandedOff {
+    pub listening: Listening,
     pub socket: AcceptedSocket,
-    /// What the accepting shard read from the socket, its Hello included.
+    /// What the accepting shard read from the socket, a Hello included.
     pub bytes_read: BytesMut,
     /// Its place among the broker's connections.
     pub permit: ConnectionPermit,

@@ -36,7 +36,7 @@ mod state;
 pub use connection_limit::{ConnectionLimit, ConnectionPermit};
 pub(crate) use groups::OffsetsTopicOptions;
 pub use groups::{CoordinatorPlace, GroupOutcome};
-pub use message::{HandedOff, ShardMessage, StopPhase, StopReport};
+pub use message::{HandedOff, Listening, ShardMessage, StopPhase, StopReport};
 pub use pending_produce::{Crowded, PendingProduce};
 pub use router::Router;
 pub(crate) use serve::StopRequest;

@@ -7,7 +7,7 @@ use corelog_protocol::native::RouteHint;
 use corelog_protocol::{BrokerId, ErrorCode, ShardId};
 
 use super::lane::{Forwarded, Lane};
-use super::message::{CopiedFetchOutcome, HandedOff, ShardMessage};
+use super::message::{CopiedFetchOutcome, HandedOff, Listening, ShardMessage};
 use super::partitions::Slot;
 use super::pending_produce::{PendingProduce, hinted};
 use super::state::ShardState;
@@ -207,9 +207,9 @@ impl Router {
         self.shard.mesh.send(usize::from(to.get()), message).await;
     }
 
-    /// The next connection that another shard hands to this one.
-    pub async fn next_handed_off(&self) -> HandedOff {
-        self.shard.hand_offs.next().await
+    /// The next connection to a listener that another shard hands to this one.
+    pub async fn next_handed_off(&self, listening: Listening) -> HandedOff {
+        self.shard.hand_offs.next(listening).await
     }
 
     pub(super) fn forward<T: Send + 'static>(

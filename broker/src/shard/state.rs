@@ -43,6 +43,7 @@ pub(crate) struct ShardState {
     pub(super) mesh: Rc<MeshPort<ShardMessage>>,
     request_lanes: Vec<Rc<Lane>>,
     fetch_lanes: Vec<Rc<Lane>>,
+    waiting_lanes: Vec<Rc<Lane>>,
     pub(super) partitions: Partitions,
     pub(super) groups: Groups,
     image: RefCell<Arc<MetadataImage>>,
@@ -92,6 +93,7 @@ impl ShardState {
             broker_id: parts.broker_id,
             request_lanes: lanes(parts.mesh_messages),
             fetch_lanes: lanes(parts.mesh_messages * FETCHES_PER_REQUEST),
+            waiting_lanes: lanes(usize::MAX),
             mesh,
             partitions: Partitions::default(),
             groups: Groups::new(parts.coordinators, parts.offsets_topic),
@@ -119,6 +121,12 @@ impl ShardState {
 
     pub(super) fn fetch_lane(&self, to: ShardId) -> &Rc<Lane> {
         &self.fetch_lanes[usize::from(to.get())]
+    }
+
+    /// For members that wait for each other: none of them may wait for a place that another one holds. Each connection has
+    /// one such request at most, which is bound enough.
+    pub(super) fn waiting_lane(&self, to: ShardId) -> &Rc<Lane> {
+        &self.waiting_lanes[usize::from(to.get())]
     }
 
     /// Makes this shard the controller's.
@@ -306,7 +314,8 @@ impl ShardState {
 
     /// Called last: nothing of this shard may start a task any more.
     pub(super) fn close_lanes(&self) {
-        for lane in self.request_lanes.iter().chain(&self.fetch_lanes) {
+        let lanes = self.request_lanes.iter().chain(&self.fetch_lanes);
+        for lane in lanes.chain(&self.waiting_lanes) {
             lane.close();
         }
     }

@@ -75,7 +75,7 @@ impl BrokerProcess {
             .partition(|option| option.starts_with("CORELOG_"));
         let mut command = Command::new(binary());
         command.arg("--data-dir").arg(data_dir);
-        for address in ["--listen", "--http-listen"] {
+        for address in ["--listen", "--kafka-listen", "--http-listen"] {
             if !arguments.contains(&address) {
                 command.args([address, "127.0.0.1:0"]);
             }

@@ -72,8 +72,8 @@ impl Admin {
     /// offset after that of the last record processed.
     ///
     /// # Errors
-    /// A group that has members, no answer within `default.api.timeout.ms`: some offsets may be committed then. Per
-    /// partition: one that does not exist, or a refusal.
+    /// A group that has members, no answer within `default.api.timeout.ms`. Per partition: one that does not exist, a
+    /// refusal, or what ended the request after others were committed.
     pub async fn alter_group_offsets(
         &self,
         group: &str,
@@ -117,10 +117,20 @@ impl Admin {
                     .collect(),
             };
             // Twice the same offsets are the same offsets.
-            let response = self
+            let called = self
                 .call_at(&coordinator, ACTION, &request, Repeat::Harmless)
-                .await?;
-            accept_group(response.error, response.error_message.as_ref(), group)?;
+                .await;
+            let accepted = called.and_then(|response| {
+                accept_group(response.error, response.error_message.as_ref(), group)?;
+                Ok(response)
+            });
+            let response = match accepted {
+                Ok(response) => response,
+                Err(error) => {
+                    fail_the_rest(&error, offsets.keys(), &mut outcomes)?;
+                    return Ok(outcomes);
+                }
+            };
             for topic in response.topics {
                 if let Some(name) = names.get(&topic.topic_id) {
                     take(group, name, topic.partitions, &mut outcomes);
@@ -133,9 +143,9 @@ impl Admin {
     /// Forgets what a group has committed of these partitions. Topics need not exist any more.
     ///
     /// # Errors
-    /// A group that does not exist, no answer within `default.api.timeout.ms`: some offsets may be forgotten then;
-    /// [`AdminError::OutcomeUnknown`] if the request was sent and its answer lost. Per partition: a topic that members
-    /// of the group subscribe to.
+    /// A group that does not exist, no answer within `default.api.timeout.ms`, [`AdminError::OutcomeUnknown`] if the
+    /// request was sent and its answer lost. Per partition: a topic that members of the group subscribe to, or what
+    /// ended the request after others were forgotten.
     pub async fn delete_group_offsets(
         &self,
         group: &str,
@@ -161,10 +171,20 @@ impl Admin {
                     })
                     .collect(),
             };
-            let response = self
+            let called = self
                 .call_at(&coordinator, ACTION, &request, Repeat::Harmful)
-                .await?;
-            accept_group(response.error, response.error_message.as_ref(), group)?;
+                .await;
+            let accepted = called.and_then(|response| {
+                accept_group(response.error, response.error_message.as_ref(), group)?;
+                Ok(response)
+            });
+            let response = match accepted {
+                Ok(response) => response,
+                Err(error) => {
+                    fail_the_rest(&error, partitions, &mut outcomes)?;
+                    return Ok(outcomes);
+                }
+            };
             for topic in response.topics {
                 take(group, &topic.name.into(), topic.partitions, &mut outcomes);
             }
@@ -205,6 +225,23 @@ impl Admin {
             })
             .collect()
     }
+}
+
+/// Gives an error to all partitions that nothing became of yet. If that is all of them, the error is the request's.
+fn fail_the_rest<'a>(
+    error: &AdminError,
+    asked: impl IntoIterator<Item = &'a TopicPartition>,
+    outcomes: &mut Outcomes,
+) -> Result<(), AdminError> {
+    if !outcomes.values().any(Result::is_ok) {
+        return Err(error.clone());
+    }
+    for partition in asked {
+        outcomes
+            .entry(partition.clone())
+            .or_insert_with(|| Err(error.clone()));
+    }
+    Ok(())
 }
 
 /// Notes what became of one topic's partitions.

@@ -21,7 +21,7 @@ const SLICES_PER_WRITE: usize = 64;
 
 /// Cuts frames out of what arrives until the connection ends.
 pub(super) async fn read(mut socket: OwnedReadHalf, shared: Arc<Shared>) {
-    let limits = FrameLimits::default();
+    let limits = FrameLimits::default().for_replies();
     let mut buffer = BytesMut::new();
     loop {
         loop {

@@ -5,16 +5,25 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::TopicId;
 use crate::record::varint::put_unsigned;
 
-/// A field is longer than its encoding can say.
+/// A field that cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("field {field} has length {length}, the format ends at {max}")]
-pub struct WriteError {
-    /// The field's name, as Kafka's schema spells it.
-    pub field: &'static str,
-    /// Its bytes, or elements.
-    pub length: usize,
-    /// The most that fits.
-    pub max: usize,
+pub enum WriteError {
+    /// It is longer than its encoding can say.
+    #[error("field {field} has length {length}, the format ends at {max}")]
+    TooLong {
+        /// The field's name, as Kafka's schema spells it.
+        field: &'static str,
+        /// Its bytes, or elements.
+        length: usize,
+        /// The most that fits.
+        max: usize,
+    },
+    /// It is null, and may not be in this version.
+    #[error("field {field} must not be null")]
+    Null {
+        /// The field's name, as Kafka's schema spells it.
+        field: &'static str,
+    },
 }
 
 /// Appends fields to a message. The two encodings are those of [`Reader`](super::Reader).
@@ -22,7 +31,14 @@ pub struct WriteError {
 pub struct Writer {
     out: BytesMut,
     flexible: bool,
+    /// Where bytes belong that are not here.
+    gaps: Vec<usize>,
+    /// How many bytes that are, all gaps together.
+    gap_bytes: usize,
 }
+
+/// The bytes of a frame's length.
+const FRAME_LENGTH_BYTES: usize = 4;
 
 /// Kafka counts a string in an int16, and its own code refuses longer ones in compact form too.
 const STRING_BYTES_MAX: usize = i16::MAX as usize;
@@ -35,14 +51,66 @@ impl Writer {
         Self::default()
     }
 
+    /// An empty message that is to become a frame: it has room for its length.
+    pub fn frame() -> Self {
+        let mut writer = Self::new();
+        writer.int32(0);
+        writer
+    }
+
     /// Chooses the encoding of everything written from here on.
     pub const fn set_flexible(&mut self, flexible: bool) {
         self.flexible = flexible;
     }
 
+    /// The encoding chosen.
+    pub const fn is_flexible(&self) -> bool {
+        self.flexible
+    }
+
     /// The bytes written.
+    ///
+    /// # Panics
+    /// If there are [gaps](Self::gap).
     pub fn finish(self) -> Bytes {
+        assert!(self.gaps.is_empty(), "bytes are missing");
         self.out.freeze()
+    }
+
+    /// The frame begun with [`frame`](Self::frame), with its length: the pieces before, between and behind its gaps.
+    ///
+    /// # Errors
+    /// The frame is longer than its length can say.
+    pub fn finish_frame(mut self) -> Result<Vec<Bytes>, WriteError> {
+        let length = self.out.len() - FRAME_LENGTH_BYTES + self.gap_bytes;
+        if length > LENGTH_MAX {
+            return Err(WriteError::TooLong {
+                field: "frame",
+                length,
+                max: LENGTH_MAX,
+            });
+        }
+        self.out[..FRAME_LENGTH_BYTES].copy_from_slice(&(length as i32).to_be_bytes());
+        let mut rest = self.out.freeze();
+        let mut pieces = Vec::with_capacity(self.gaps.len() + 1);
+        let mut start = 0;
+        for gap in self.gaps {
+            pieces.push(rest.split_to(gap - start));
+            start = gap;
+        }
+        pieces.push(rest);
+        Ok(pieces)
+    }
+
+    /// Bytes that whoever sends the frame puts in here.
+    ///
+    /// # Errors
+    /// They are more than their length can say.
+    pub fn gap(&mut self, field: &'static str, length: usize) -> Result<(), WriteError> {
+        self.length(field, Some(length), LENGTH_MAX, Self::int32)?;
+        self.gaps.push(self.out.len());
+        self.gap_bytes += length;
+        Ok(())
     }
 
     /// One byte, signed.
@@ -63,6 +131,11 @@ impl Writer {
     /// Eight bytes, big-endian.
     pub fn int64(&mut self, value: i64) {
         self.out.put_i64(value);
+    }
+
+    /// Eight bytes, big-endian, as IEEE 754 has them.
+    pub fn float64(&mut self, value: f64) {
+        self.out.put_f64(value);
     }
 
     /// One byte, 0 or 1.
@@ -90,7 +163,7 @@ impl Writer {
         if let Some(length) = length
             && length > max
         {
-            return Err(WriteError { field, length, max });
+            return Err(WriteError::TooLong { field, length, max });
         }
         match length {
             Some(length) if self.flexible => self.unsigned_varint(length as u32 + 1),
@@ -171,7 +244,7 @@ impl Writer {
         self.unsigned_varint(fields.len() as u32);
         for (tag, bytes) in fields {
             if bytes.len() > LENGTH_MAX {
-                return Err(WriteError {
+                return Err(WriteError::TooLong {
                     field: "tagged field",
                     length: bytes.len(),
                     max: LENGTH_MAX,

@@ -63,6 +63,19 @@ impl Default for FrameLimits {
 }
 
 impl FrameLimits {
+    /// What a client accepts of a reply's metadata: a broker may have hundreds of thousands of partitions and groups to
+    /// tell of. Brokers accept less of a request.
+    pub const REPLY_METADATA_BYTES: u32 = 64 * 1024 * 1024;
+
+    /// The same limits, for the frames that go the other way.
+    #[must_use]
+    pub const fn for_replies(self) -> Self {
+        Self {
+            max_metadata: Self::REPLY_METADATA_BYTES,
+            max_payload: self.max_payload,
+        }
+    }
+
     /// Checks the lengths of a frame before it is sent or awaited.
     fn check(&self, metadata: u64, payload: u64) -> Result<(), FrameError> {
         if metadata > u64::from(self.max_metadata) {

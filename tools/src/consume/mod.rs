@@ -25,14 +25,20 @@ pub(crate) async fn run(arguments: &ConsumeArguments, global: &Global) -> anyhow
     if let Some(group) = &arguments.group {
         return group::consume(group, arguments, global, &mut interrupt).await;
     }
-    tokio::select! {
-        done = consume(arguments, global) => done,
-        // Every line was written as a whole: nothing is left to do.
+    let mut printer = Printer::new(arguments, global.format);
+    let done = tokio::select! {
+        done = consume(arguments, global, &mut printer) => done,
         () = interrupt.came() => Ok(ExitCode::SUCCESS),
-    }
+    };
+    printer.settle().await;
+    done
 }
 
-async fn consume(arguments: &ConsumeArguments, global: &Global) -> anyhow::Result<ExitCode> {
+async fn consume(
+    arguments: &ConsumeArguments,
+    global: &Global,
+    printer: &mut Printer,
+) -> anyhow::Result<ExitCode> {
     let config = global.config(&[
         ("auto.offset.reset", "none".to_owned()),
         ("max.poll.records", "10000".to_owned()),
@@ -51,7 +57,6 @@ async fn consume(arguments: &ConsumeArguments, global: &Global) -> anyhow::Resul
         None
     };
     let mut left = arguments.max_messages.unwrap_or(u64::MAX);
-    let mut printer = Printer::new(arguments, global.format);
     while left > 0 && !is_at_end(&consumer, ends.as_ref())? {
         for record in consumer.poll(POLL).await? {
             let beyond = ends
@@ -64,7 +69,7 @@ async fn consume(arguments: &ConsumeArguments, global: &Global) -> anyhow::Resul
             printer.print(&record)?;
             left -= 1;
         }
-        printer.flush()?;
+        printer.flush().await?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,14 +1,24 @@
 //! Records as lines.
+//!
+//! They are written on a thread of their own: a reader of the output that stands still must hold up neither signals nor
+//! the heartbeats of a group's member.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
+use std::time::Duration;
 
 use corelog_client::ConsumerRecord;
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use crate::args::{ConsumeArguments, Format};
 
+/// How long an interrupted command waits for lines that are being written, so that the last one comes whole.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 pub(super) struct Printer {
-    out: BufWriter<io::StdoutLock<'static>>,
+    /// Lines that nobody writes yet.
+    out: Vec<u8>,
+    writing: Option<JoinHandle<io::Result<()>>>,
     format: Format,
     print_key: bool,
 }
@@ -32,7 +42,8 @@ struct Printed<'a> {
 impl Printer {
     pub(super) fn new(arguments: &ConsumeArguments, format: Format) -> Self {
         Self {
-            out: BufWriter::with_capacity(256 << 10, io::stdout().lock()),
+            out: Vec::new(),
+            writing: None,
             format,
             print_key: arguments.print_key,
         }
@@ -70,8 +81,29 @@ impl Printer {
         Ok(())
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+    /// Writes what was printed, and returns when it has left the process. If that is given up, the writing goes on.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        if !self.out.is_empty() {
+            let lines = std::mem::take(&mut self.out);
+            self.writing = Some(tokio::task::spawn_blocking(move || {
+                let mut out = io::stdout().lock();
+                out.write_all(&lines)?;
+                out.flush()
+            }));
+        }
+        let Some(writing) = &mut self.writing else {
+            return Ok(());
+        };
+        let written = writing.await;
+        self.writing = None;
+        written.map_err(io::Error::other)?
+    }
+
+    /// Gives lines that are being written a moment to leave the process.
+    pub(super) async fn settle(&mut self) {
+        if let Some(writing) = &mut self.writing {
+            let _ = tokio::time::timeout(LAST_LINES, writing).await;
+        }
     }
 }
 

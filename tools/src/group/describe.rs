@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use corelog_client::{
     Admin, AdminError, CommittedOffset, ConsumeError, GroupDescription, GroupMember, Offset,
     OffsetQuery, TopicPartition,
 };
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::{kind_name, state_name};
 use crate::args::Format;
 use crate::output;
 use crate::table::Table;
+
+/// Groups whose progress is asked for at the same time.
+const GROUPS_AT_ONCE: usize = 32;
 
 #[derive(Serialize)]
 struct Described {
@@ -27,8 +32,8 @@ struct Described {
     coordinator_shard: u16,
     members: Vec<Member>,
     offsets: Vec<Progress>,
-    /// Of all partitions whose lag is known.
-    lag: u64,
+    /// Of all partitions; none if that of one is not known: its end was not to be had, or nothing is committed of it.
+    lag: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -73,21 +78,29 @@ pub(super) async fn run(
         names
     };
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut results = Vec::with_capacity(names.len());
-    for described in admin.describe_groups(&names).await {
-        results.push(match described {
-            Ok(group) => progress_of(admin, group).await,
-            Err(error) => Err(error),
-        });
-    }
+    let results = stream::iter(admin.describe_groups(&names).await)
+        .map(async |described| progress_of(admin, described?).await)
+        .buffered(GROUPS_AT_ONCE)
+        .collect::<Vec<_>>()
+        .await;
     let (described, failures) = output::split(results);
-    output::print(format, &described, |out| {
+    let (described, unknown): (Vec<Described>, Vec<_>) = described.into_iter().unzip();
+    let mut code = output::report(&failures, format);
+    for unknown in unknown.into_iter().flatten() {
+        output::print_error(format, &unknown);
+        code = ExitCode::FAILURE;
+    }
+    let printed = output::print(format, &described, |out| {
         described.iter().try_for_each(|group| group.write(out))
-    })?;
-    Ok(output::report(&failures, format))
+    });
+    output::finish(printed, code)
 }
 
-async fn progress_of(admin: &Admin, group: GroupDescription) -> Result<Described, AdminError> {
+/// How far a group has come, and why some of that is not known.
+async fn progress_of(
+    admin: &Admin,
+    group: GroupDescription,
+) -> Result<(Described, Option<anyhow::Error>), AdminError> {
     let committed = admin.group_offsets(&group.group).await?;
     let owners: BTreeMap<&TopicPartition, &str> = group
         .members
@@ -105,19 +118,24 @@ async fn progress_of(admin: &Admin, group: GroupDescription) -> Result<Described
         .collect();
     let mut ends = admin.list_offsets_each(&queries).await;
     let mut offsets = Vec::with_capacity(partitions.len());
+    let mut unknown = Vec::new();
     for partition in partitions {
         let end = match ends.remove(partition) {
             Some(Ok(end)) => end.map(|end| end.offset),
             // Deleted a moment ago.
             Some(Err(ConsumeError::NoSuchPartition { .. })) => continue,
             // The rest can be told all the same.
-            Some(Err(_)) | None => None,
+            Some(Err(error)) => {
+                unknown.push(error);
+                None
+            }
+            None => None,
         };
         let committed = committed.get(partition);
         let owner = owners.get(partition).copied();
         offsets.push(Progress::new(partition, committed, end, owner));
     }
-    Ok(Described {
+    let described = Described {
         kind: kind_name(group.kind),
         state: state_name(group.state),
         epoch: group.epoch,
@@ -125,11 +143,16 @@ async fn progress_of(admin: &Admin, group: GroupDescription) -> Result<Described
         assignor: group.assignor,
         coordinator_broker: group.coordinator.0.get(),
         coordinator_shard: group.coordinator.1.get(),
-        lag: offsets.iter().filter_map(|it| it.lag).sum(),
+        lag: offsets.iter().map(|it| it.lag).sum(),
         offsets,
         members: group.members.into_iter().map(Member::from).collect(),
         group: group.group,
-    })
+    };
+    let unknown = unknown.first().map(|first| {
+        let (group, count) = (&described.group, unknown.len());
+        anyhow!("group {group}: the end of {count} partitions is not known: {first}")
+    });
+    Ok((described, unknown))
 }
 
 impl Progress {
@@ -190,7 +213,10 @@ impl Described {
         writeln!(
             out,
             ", coordinator: broker {} shard {}, lag {}",
-            self.coordinator_broker, self.coordinator_shard, self.lag
+            self.coordinator_broker,
+            self.coordinator_shard,
+            self.lag
+                .map_or_else(|| "unknown".to_owned(), |lag| lag.to_string())
         )?;
         if !self.members.is_empty() {
             let mut table = Table::new(&[

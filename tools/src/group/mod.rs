@@ -101,13 +101,14 @@ async fn delete(admin: &Admin, names: &[String], format: Format) -> anyhow::Resu
     let results = admin.delete_groups(&names).await;
     let results = names.into_iter().zip(results);
     let (deleted, failures) = output::split(results.map(|(name, result)| result.map(|()| name)));
-    output::print(format, &deleted, |out| {
+    let code = output::report(&failures, format);
+    let printed = output::print(format, &deleted, |out| {
         for name in &deleted {
             writeln!(out, "deleted {name}")?;
         }
         Ok(())
-    })?;
-    Ok(output::report(&failures, format))
+    });
+    output::finish(printed, code)
 }
 
 #[derive(Serialize)]
@@ -122,6 +123,10 @@ async fn delete_offsets(
     topics: &[Scope],
     format: Format,
 ) -> anyhow::Result<ExitCode> {
+    // A name that is mistyped is told as such.
+    for described in admin.describe_groups(&[group]).await {
+        described?;
+    }
     let committed = admin.group_offsets(group).await?;
     let mut partitions: BTreeSet<TopicPartition> = BTreeSet::new();
     for scope in topics {
@@ -155,13 +160,14 @@ async fn delete_offsets(
             partition: partition.partition.get(),
         })
     }));
-    output::print(format, &forgotten, |out| {
+    let code = output::report(&failures, format);
+    let printed = output::print(format, &forgotten, |out| {
         for it in &forgotten {
             writeln!(out, "forgot {}-{}", it.topic, it.partition)?;
         }
         Ok(())
-    })?;
-    Ok(output::report(&failures, format))
+    });
+    output::finish(printed, code)
 }
 
 /// True for a group that the cluster does not know.

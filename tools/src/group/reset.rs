@@ -21,6 +21,8 @@ use crate::table::Table;
 #[derive(Serialize)]
 struct Plan<'a> {
     group: &'a str,
+    /// False: nobody has joined it or committed for it, and `--execute` makes it.
+    exists: bool,
     dry_run: bool,
     offsets: Vec<Reset>,
 }
@@ -44,7 +46,9 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let group = arguments.group.as_str();
     let members = members_of(admin, group).await?;
-    if members > 0 && arguments.execute {
+    if let Some(members @ 1..) = members
+        && arguments.execute
+    {
         bail!(
             "group {group} has {}: stop them first, offsets are reset of a group without members",
             count(members, "member")
@@ -87,11 +91,12 @@ pub(super) async fn run(
     }
     let plan = Plan {
         group,
+        exists: members.is_some(),
         dry_run: !arguments.execute,
         offsets,
     };
-    plan.print(members, format)?;
-    Ok(output::report(&failures, format))
+    let code = output::report(&failures, format);
+    output::finish(plan.print(members.unwrap_or(0), format), code)
 }
 
 impl Plan<'_> {
@@ -115,6 +120,13 @@ impl Plan<'_> {
             if !self.dry_run {
                 return Ok(());
             }
+            if !self.exists {
+                writeln!(
+                    out,
+                    "group {} does not exist, --execute makes it",
+                    self.group
+                )?;
+            }
             writeln!(out, "dry run: nothing was committed, --execute does it")?;
             if members > 0 {
                 let members = count(members, "member");
@@ -130,12 +142,12 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
-/// How many members a group has; none if there is no such group.
-async fn members_of(admin: &Admin, group: &str) -> anyhow::Result<usize> {
+/// How many members a group has; `None` if there is no such group.
+async fn members_of(admin: &Admin, group: &str) -> anyhow::Result<Option<usize>> {
     let described = admin.describe_groups(&[group]).await;
     match described.into_iter().next() {
-        Some(Ok(group)) => Ok(group.members.len()),
-        Some(Err(error)) if is_unknown(&error) => Ok(0),
+        Some(Ok(group)) => Ok(Some(group.members.len())),
+        Some(Err(error)) if is_unknown(&error) => Ok(None),
         Some(Err(error)) => Err(error.into()),
         None => bail!("the broker described no group"),
     }
@@ -150,7 +162,7 @@ async fn partitions_of(
 ) -> anyhow::Result<Vec<TopicPartition>> {
     if scope.all_topics {
         if committed.is_empty() {
-            bail!("group {group} has committed nothing: name topics with --topic");
+            bail!("group {group} has committed nothing, if it exists: name topics with --topic");
         }
         return Ok(committed.keys().cloned().collect());
     }
@@ -191,6 +203,8 @@ async fn partitions_of(
 struct Bounds {
     starts: HashMap<TopicPartition, Offset>,
     ends: HashMap<TopicPartition, Offset>,
+    /// The ends before it was asked for a time: where there was no record of that time, a group goes on here.
+    ends_before: HashMap<TopicPartition, Offset>,
     /// The first records of a time, if one was asked for. None: there is no record that young.
     by_time: HashMap<TopicPartition, Option<Offset>>,
 }
@@ -203,6 +217,8 @@ impl Bounds {
     ) -> anyhow::Result<Self> {
         let offset = |found: Option<ListedOffset>| found.map(|found| found.offset);
         let starts = list(admin, partitions, OffsetQuery::Earliest).await?;
+        // Before the question for the time: what is appended in between is not skipped.
+        let ends_before = list(admin, partitions, OffsetQuery::Latest).await?;
         let by_time = match target {
             Target::Timestamp(millis) => Some(millis),
             Target::Age(age) => {
@@ -234,6 +250,7 @@ impl Bounds {
         };
         Ok(Self {
             starts: known(starts),
+            ends_before: known(ends_before),
             ends: known(ends),
             by_time: by_time
                 .into_iter()
@@ -255,9 +272,9 @@ impl Bounds {
             Target::Latest => end,
             Target::Current => committed.map_or(end, Offset::get),
             Target::Offset(offset) => offset,
-            Target::Timestamp(_) | Target::Age(_) => {
-                self.by_time[partition].map_or(end, Offset::get)
-            }
+            Target::Timestamp(_) | Target::Age(_) => self.by_time[partition]
+                .unwrap_or(self.ends_before[partition])
+                .get(),
             Target::Shift(by) => committed
                 .with_context(|| {
                     format!("nothing is committed of {partition}: there is nothing to shift")
@@ -302,6 +319,7 @@ mod tests {
         Bounds {
             starts: at(100),
             ends: at(200),
+            ends_before: at(190),
             by_time: HashMap::from([(partition(), by_time.map(Offset::new))]),
         }
     }
@@ -334,10 +352,10 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_records_after_it_is_the_end() {
+    fn a_time_without_records_after_it_is_the_end_there_was_when_it_was_asked_for() {
         let time = Target::Timestamp(1);
         assert_eq!(reset(time, None, Some(150)).unwrap(), 150);
-        assert_eq!(reset(time, None, None).unwrap(), 200);
+        assert_eq!(reset(time, None, None).unwrap(), 190);
     }
 
     #[test]

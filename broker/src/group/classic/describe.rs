@@ -55,6 +55,11 @@ impl ClassicGroup {
         }
     }
 
+    /// What the members said that they are: `consumer`, or `connect`.
+    pub fn protocol_type(&self) -> Option<&str> {
+        self.protocol_type.as_deref()
+    }
+
     pub fn describe(&self) -> GroupDescription {
         let state = self.state();
         let members = self.members.iter().map(|(id, member)| MemberDescription {

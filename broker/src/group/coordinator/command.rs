@@ -3,6 +3,7 @@
 use std::fmt;
 
 use corelog_protocol::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use uuid::Uuid;
 
 use super::CoordinatorError;
 use super::offsets::Committed;
@@ -24,6 +25,11 @@ pub struct Moment<'a> {
 pub enum Command {
     /// KIP-848's one call.
     Heartbeat(Heartbeat),
+    /// A member of the classic protocol joins. The UUID makes the id of one that has none its own.
+    Join(classic::JoinRequest, Uuid),
+    Sync(classic::SyncRequest),
+    ClassicHeartbeat(classic::HeartbeatRequest),
+    Leave(classic::LeaveRequest),
     CommitOffsets {
         by: Claim,
         commits: Vec<Commit>,
@@ -70,6 +76,14 @@ pub struct Commit {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Heartbeat(HeartbeatReply),
+    /// A member waits for the others; its answer comes with a later decision, under this token.
+    Later(classic::Token),
+    Joined(classic::Joined),
+    /// The member is to join again under this id.
+    MemberIdRequired(MemberId),
+    Synced(classic::Synced),
+    ClassicHeartbeatTaken,
+    Left(Vec<classic::Left>),
     OffsetsCommitted,
     Offsets(Vec<CommittedTopic>),
     /// By topic, in the command's order.
@@ -110,6 +124,8 @@ pub struct ListedGroup {
     pub group_id: GroupId,
     pub kind: GroupKind,
     pub state: GroupState,
+    /// `consumer` for groups of consumers; empty where nobody ever joined.
+    pub protocol_type: String,
 }
 
 /// The states of groups of both kinds.
@@ -120,10 +136,16 @@ pub enum GroupState {
 }
 
 impl Command {
+    /// True where the answer may wait for what other members do.
+    pub(crate) fn waits_for_others(&self) -> bool {
+        matches!(self, Self::Join(..) | Self::Sync(_))
+    }
+
     /// True where the group need not exist.
     pub(super) fn begins_a_group(&self) -> bool {
         match self {
             Self::Heartbeat(heartbeat) => heartbeat.epoch == consumer::HeartbeatEpoch::Join,
+            Self::Join(request, _) => request.member_id.is_none(),
             Self::CommitOffsets { by, .. } => by.epoch.is_none(),
             _ => false,
         }

@@ -19,6 +19,11 @@ pub enum CoordinatorError {
     )]
     IsClassic(GroupId),
     #[error(
+        "group `{0}` has members of the consumer protocol: stop them first, or join with \
+         group.protocol=consumer"
+    )]
+    IsConsumer(GroupId),
+    #[error(
         "group `{0}` has members, and only they commit its offsets: stop them before somebody else does"
     )]
     Inhabited(GroupId),
@@ -41,6 +46,7 @@ impl CoordinatorError {
             Self::Consumer(error) => error.code(),
             Self::Classic(error) => error.code(),
             Self::NotFound(_) | Self::IsClassic(_) => ErrorCode::GroupIdNotFound,
+            Self::IsConsumer(_) => ErrorCode::InconsistentGroupProtocol,
             Self::Inhabited(_) => ErrorCode::UnknownMemberId,
             Self::Subscribed { .. } => ErrorCode::GroupSubscribedToTopic,
             // The next try finds the topic gone, or there.

@@ -8,8 +8,10 @@ use corelog_protocol::kafka::{ConsumerSubscription, GroupRecord};
 use super::command::{Answer, Claim, Command, Commit, Description, GroupKind, GroupState, Moment};
 use super::offsets::{Committed, Offsets};
 use super::records::{self, Loaded};
-use super::{CoordinatorConfig, CoordinatorError};
-use crate::group::classic::{self, ClassicGroup, CommitClaim};
+use super::{CoordinatorConfig, CoordinatorError, Released};
+use crate::group::classic::{
+    self, ClassicError, ClassicGroup, CommitClaim, Leaving, Left, Reply, Token,
+};
 use crate::group::consumer::{ConsumerGroup, GroupError, Heartbeat, HeartbeatEpoch, Topics};
 use crate::group::{GroupId, MemberId};
 use crate::metadata::TOPIC_NAME_BYTES_MAX;
@@ -17,6 +19,17 @@ use crate::runtime::Instant;
 
 /// The epoch of those who are nobody's member.
 const NO_EPOCH: i32 = -1;
+
+/// What a decision is made with, and where its outcome goes.
+pub(super) struct Turn<'a> {
+    pub(super) group_id: &'a GroupId,
+    pub(super) moment: &'a Moment<'a>,
+    pub(super) config: &'a CoordinatorConfig,
+    /// Of the command.
+    pub(super) token: Token,
+    pub(super) records: &'a mut Vec<GroupRecord>,
+    pub(super) released: &'a mut Vec<Released>,
+}
 
 #[derive(Debug)]
 pub(super) struct Group {
@@ -134,7 +147,12 @@ impl Group {
         Some(next)
     }
 
-    pub(super) fn tick(&mut self, moment: &Moment<'_>, records: &mut Vec<GroupRecord>) {
+    pub(super) fn tick(
+        &mut self,
+        moment: &Moment<'_>,
+        records: &mut Vec<GroupRecord>,
+        released: &mut Vec<Released>,
+    ) {
         match &mut self.members {
             Members::None => {}
             Members::Consumer(group) => {
@@ -142,33 +160,34 @@ impl Group {
                 records.extend(fenced.iter().map(records::of_consumer));
             }
             Members::Classic(group) => {
-                let outcome = group.tick(classic::Moment {
-                    now: moment.now,
-                    unix_millis: moment.unix_millis,
-                });
+                let outcome = group.tick(moment.into());
                 records.extend(outcome.records.iter().map(records::of_classic));
+                let replies = outcome.replies.into_iter();
+                released.extend(replies.map(|(token, reply)| (token, answer_of(reply))));
             }
         }
     }
 
     pub(super) fn handle(
         &mut self,
-        group_id: &GroupId,
         command: Command,
-        moment: &Moment<'_>,
-        config: &CoordinatorConfig,
-        records: &mut Vec<GroupRecord>,
+        turn: &mut Turn<'_>,
     ) -> Result<Answer, CoordinatorError> {
+        let (group_id, moment) = (turn.group_id, turn.moment);
         match command {
             Command::Heartbeat(heartbeat) => {
-                self.heartbeat(group_id, &heartbeat, moment, config, records)
+                self.heartbeat(group_id, &heartbeat, moment, turn.config, turn.records)
             }
+            Command::Join(..)
+            | Command::Sync(_)
+            | Command::ClassicHeartbeat(_)
+            | Command::Leave(_) => self.classic(command, turn),
             Command::CommitOffsets { by, commits } => {
                 self.check_commit(group_id, &by, moment.now)?;
                 check_topics(&commits, moment.topics)?;
                 for commit in commits {
                     let offsets = &mut self.offsets;
-                    offsets.commit(group_id, commit, moment.unix_millis, records);
+                    offsets.commit(group_id, commit, moment.unix_millis, turn.records);
                 }
                 Ok(Answer::OffsetsCommitted)
             }
@@ -176,16 +195,75 @@ impl Group {
                 self.check_fetch(&by)?;
                 Ok(Answer::Offsets(self.offsets.fetch(topics, moment.topics)))
             }
-            Command::DeleteOffsets { topics } => Ok(Answer::OffsetsDeleted(
-                self.delete_offsets(group_id, topics, records),
-            )),
+            Command::DeleteOffsets { topics } => Ok(Answer::OffsetsDeleted(self.delete_offsets(
+                group_id,
+                topics,
+                turn.records,
+            ))),
             Command::Describe => Ok(Answer::Described(self.describe())),
             Command::Delete => {
-                self.delete(group_id, records)?;
+                self.delete(group_id, turn.records)?;
                 Ok(Answer::Deleted {
                     is_complete: self.offsets.is_empty(),
                 })
             }
+        }
+    }
+
+    /// A matter of the classic protocol's members.
+    fn classic(
+        &mut self,
+        command: Command,
+        turn: &mut Turn<'_>,
+    ) -> Result<Answer, CoordinatorError> {
+        let at = turn.moment.into();
+        let token = turn.token;
+        let group = self.classic_group(&command, turn)?;
+        let outcome = match command {
+            Command::Join(request, uuid) => group.join(at, token, request, &mut || uuid),
+            Command::Sync(request) => group.sync(at, token, request),
+            Command::ClassicHeartbeat(request) => group.heartbeat(at, token, &request),
+            Command::Leave(request) => group.leave(at, token, request),
+            other => unreachable!("no matter of the classic protocol's members: {other:?}"),
+        };
+        let records = outcome.records.iter().map(records::of_classic);
+        turn.records.extend(records);
+        let mut answer = Ok(Answer::Later(token));
+        for (of, reply) in outcome.replies {
+            match of == token {
+                true => answer = answer_of(reply),
+                false => turn.released.push((of, answer_of(reply))),
+            }
+        }
+        answer
+    }
+
+    /// The group as one of the classic protocol. It becomes one by the first who joins it so, if nobody is in it.
+    fn classic_group(
+        &mut self,
+        command: &Command,
+        turn: &mut Turn<'_>,
+    ) -> Result<&mut ClassicGroup, CoordinatorError> {
+        if !matches!(self.members, Members::Classic(_)) {
+            let begins = command.begins_a_group();
+            match &mut self.members {
+                Members::Consumer(group) if begins && group.is_empty() => {
+                    let ended = group.delete()?;
+                    turn.records.extend(ended.iter().map(records::of_consumer));
+                }
+                Members::Consumer(_) if matches!(command, Command::Join(..)) => {
+                    return Err(CoordinatorError::IsConsumer(turn.group_id.clone()));
+                }
+                Members::None if begins => {}
+                _ => return Err(unknown_classic_member(command)),
+            }
+            let config = turn.config.classic.clone();
+            let group = ClassicGroup::new(turn.group_id.clone(), config);
+            self.members = Members::Classic(Box::new(group));
+        }
+        match &mut self.members {
+            Members::Classic(group) => Ok(group),
+            _ => unreachable!("it was made one above"),
         }
     }
 
@@ -217,6 +295,13 @@ impl Group {
                     },
                 ..
             } => Err(unknown_member(group_id, &member_id)),
+            // Each of those who leave has an answer of its own.
+            Command::Leave(request) => Ok(Answer::Left(
+                request.members.into_iter().map(unknown_leaver).collect(),
+            )),
+            command @ (Command::Join(..) | Command::Sync(_) | Command::ClassicHeartbeat(_)) => {
+                Err(unknown_classic_member(&command))
+            }
             _ => Err(CoordinatorError::NotFound(group_id.clone())),
         }
     }
@@ -371,6 +456,14 @@ impl Group {
         }
     }
 
+    pub(super) fn protocol_type(&self) -> &str {
+        match &self.members {
+            Members::None => "",
+            Members::Consumer(_) => "consumer",
+            Members::Classic(group) => group.protocol_type().unwrap_or_default(),
+        }
+    }
+
     /// Ends a group without members, and deletes its offsets: as many as one batch takes.
     pub(super) fn delete(
         &mut self,
@@ -423,6 +516,53 @@ fn unknown_member(group_id: &GroupId, member_id: &MemberId) -> CoordinatorError 
         group_id: group_id.clone(),
         member_id: member_id.clone(),
     })
+}
+
+impl From<&Moment<'_>> for classic::Moment {
+    fn from(moment: &Moment<'_>) -> Self {
+        Self {
+            now: moment.now,
+            unix_millis: moment.unix_millis,
+        }
+    }
+}
+
+fn answer_of(reply: Reply) -> Result<Answer, CoordinatorError> {
+    Ok(match reply {
+        // A refusal that says how to go on.
+        Reply::Join(Err(ClassicError::MemberIdRequired { member_id })) => {
+            Answer::MemberIdRequired(member_id)
+        }
+        Reply::Join(joined) => Answer::Joined(joined?),
+        Reply::Sync(synced) => Answer::Synced(synced?),
+        Reply::Heartbeat(taken) => {
+            taken?;
+            Answer::ClassicHeartbeatTaken
+        }
+        Reply::Leave(left) => Answer::Left(left?),
+    })
+}
+
+fn unknown_leaver(leaving: Leaving) -> Left {
+    let member_id = leaving.member_id.as_ref().map(ToString::to_string);
+    let name = member_id.or_else(|| leaving.instance_id.clone());
+    Left {
+        member_id: leaving.member_id,
+        instance_id: leaving.instance_id,
+        result: Err(ClassicError::UnknownMember(name.unwrap_or_default())),
+    }
+}
+
+/// The answer to who speaks the classic protocol to a group that has no such members.
+fn unknown_classic_member(command: &Command) -> CoordinatorError {
+    let member_id = match command {
+        Command::Join(request, _) => request.member_id.as_ref(),
+        Command::Sync(request) => Some(&request.member_id),
+        Command::ClassicHeartbeat(request) => Some(&request.member_id),
+        _ => None,
+    };
+    let name = member_id.map(ToString::to_string).unwrap_or_default();
+    ClassicError::UnknownMember(name).into()
 }
 
 /// The topics in what a classic consumer says about itself.

@@ -41,9 +41,10 @@ use std::ops::Bound;
 
 use corelog_protocol::kafka::GroupRecord;
 
+use crate::group::classic::Token;
 use crate::group::{GroupId, MemberId};
 use crate::runtime::Instant;
-use group::Group;
+use group::{Group, Turn};
 
 /// What is to be appended, and the answer once it is durable. The records are in effect already.
 #[derive(Debug)]
@@ -52,10 +53,16 @@ pub struct Decision {
     pub result: Result<Answer, CoordinatorError>,
 }
 
+/// An answer to a command of an earlier decision, which was to come later.
+pub type Released = (Token, Result<Answer, CoordinatorError>);
+
 /// The groups of one partition of `__consumer_offsets`. See the module's head.
 #[derive(Debug)]
 pub struct Coordinator {
     config: CoordinatorConfig,
+    next_token: Token,
+    /// Answers that the decisions since [`Coordinator::take_released`] brought, to earlier commands.
+    released: Vec<Released>,
     /// In order, so that a seed replays exactly.
     groups: BTreeMap<GroupId, Group>,
     /// When which group is to be looked at, in order. No later than the group's own deadline.
@@ -85,6 +92,8 @@ impl Coordinator {
     pub fn new(config: CoordinatorConfig) -> Self {
         Self {
             config,
+            next_token: Token(0),
+            released: Vec::new(),
             groups: BTreeMap::new(),
             alarms: BTreeSet::new(),
             next_expiry: None,
@@ -158,7 +167,23 @@ impl Coordinator {
             .groups
             .entry(group_id.clone())
             .or_insert_with(Group::new);
-        group.handle(group_id, command, moment, &self.config, records)
+        let token = self.next_token;
+        self.next_token = Token(token.0 + 1);
+        let mut turn = Turn {
+            group_id,
+            moment,
+            config: &self.config,
+            token,
+            records,
+            released: &mut self.released,
+        };
+        group.handle(command, &mut turn)
+    }
+
+    /// Answers to earlier commands that have come since this was asked last. They may leave once the records of the
+    /// decisions that brought them are durable.
+    pub fn take_released(&mut self) -> Vec<Released> {
+        std::mem::take(&mut self.released)
     }
 
     /// After a decision: forgets a group of which nothing is left, and minds when the group is next to
@@ -219,7 +244,7 @@ impl Coordinator {
             let (_, group_id) = alarm;
             if let Some(group) = self.groups.get_mut(&group_id) {
                 group.take_alarm();
-                group.tick(moment, records);
+                group.tick(moment, records, &mut self.released);
             }
             self.settle(&group_id);
         }
@@ -281,6 +306,7 @@ impl Coordinator {
                 group_id: group_id.clone(),
                 kind,
                 state,
+                protocol_type: group.protocol_type().to_owned(),
             }
         });
         listed.collect()

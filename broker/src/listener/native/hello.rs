@@ -11,21 +11,14 @@ use corelog_protocol::native::messages::{HelloRequest, HelloResponse};
 use corelog_protocol::native::{ApiKey, FrameKind, Message};
 
 use super::api_versions::MESSAGE_VERSION;
-use super::close::Close;
 use super::connection::Connection;
-use super::frame_reader::Frame;
+use super::framing::Frame;
 use super::outbox::{Outgoing, Reply};
 use super::request::refuse;
 use super::server::Server;
+use crate::listener::close::Close;
+use crate::listener::server::Origin;
 use crate::partition::Refusal;
-
-/// How a connection came to this core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    Accepted,
-    /// By another core, because of its Hello: it stays.
-    HandedOff,
-}
 
 /// What becomes of a connection after its first frame.
 pub(super) enum Greeting {

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 
 use super::server::Server;
 use crate::log::TopicPartition;
-use crate::partition::{ListOffsetsCommand, ListOffsetsOutcome};
+use crate::partition::{ListOffsetsCommand, ListOffsetsOutcome, OffsetQuestion};
 
 /// Partitions of one request that are asked at the same time. A search by timestamp may read
 /// from the disk.
@@ -28,7 +28,7 @@ pub(super) async fn answer(server: Rc<Server>, request: ListOffsetsRequest) -> L
                 topic_partition,
                 leader_epoch: partition.leader_epoch,
                 isolation,
-                query: partition.query,
+                query: OffsetQuestion::Listed(partition.query),
             };
             let outcome = server.router.list_offsets(command).await;
             server.note_error(outcome.error_code());

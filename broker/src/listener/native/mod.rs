@@ -9,7 +9,6 @@
 mod alter_topic_configs;
 mod api_versions;
 mod batch_end;
-mod close;
 mod connection;
 mod create_partitions;
 mod create_topics;
@@ -18,17 +17,14 @@ mod delete_topics;
 mod describe_configs;
 mod describe_topics;
 mod fetch;
-mod frame_reader;
+mod framing;
 mod groups;
 mod hello;
 mod init_producer_id;
 mod list_offsets;
-mod log_limit;
 mod metadata;
-mod options;
 mod outbox;
 mod produce;
-mod receive_budget;
 mod receiver;
 mod reply_order;
 mod request;
@@ -37,8 +33,5 @@ mod server;
 mod subscribe;
 #[cfg(test)]
 mod tests;
-mod wake;
-mod watch;
 
-pub use options::NativeOptions;
 pub use server::NativeListener;

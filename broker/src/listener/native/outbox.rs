@@ -15,7 +15,7 @@ use corelog_protocol::native::messages::{
 };
 use corelog_protocol::native::{Encoder, FrameError, FrameKind};
 
-use super::connection::InFlight;
+use crate::listener::flow::InFlight;
 use crate::partition::{FetchedData, Refusal};
 use crate::runtime::Notify;
 

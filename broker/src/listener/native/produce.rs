@@ -13,13 +13,13 @@ use corelog_protocol::native::messages::{
 use corelog_protocol::{Acks, ErrorCode};
 use futures_util::future::Either;
 
-use super::close::Close;
 use super::connection::Connection;
 use super::outbox::Reply;
 use super::receiver::Request;
 use super::reply_order::Lanes;
 use super::request::{Answer, Order, refuse};
 use super::server::Server;
+use crate::listener::close::Close;
 use crate::log::TopicPartition;
 use crate::partition::{ProduceCommand, ProduceOutcome, Refusal};
 use crate::runtime;
@@ -59,7 +59,7 @@ pub(super) fn start(
             deadline,
         });
         if let Some(crowded) = produce.crowded() {
-            connection.hold_back_until(crowded);
+            connection.flow.hold_back_until(crowded);
         }
         pending.push((topic_partition, produce));
     }

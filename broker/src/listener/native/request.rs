@@ -11,8 +11,7 @@ use corelog_protocol::native::{ApiKey, DecodeError, Message};
 use futures_util::FutureExt;
 use futures_util::future::{Either, LocalBoxFuture};
 
-use super::close::Close;
-use super::connection::{Connection, InFlight};
+use super::connection::Connection;
 use super::outbox::{Outgoing, Reply};
 use super::receiver::Request;
 use super::reply_order::Ticket;
@@ -23,6 +22,9 @@ use super::{
     list_offsets, metadata, produce, subscribe,
 };
 use crate::controller::{ControllerError, Outcome};
+use crate::listener::close::Close;
+use crate::listener::flow::InFlight;
+use crate::listener::server::Served;
 use crate::partition::Refusal;
 
 /// How a request ends.
@@ -111,7 +113,7 @@ pub(super) fn start(
         }
     };
     request.complete(answer).settle(connection);
-    connection.sender.wake();
+    connection.flow.sender.wake();
     None
 }
 
@@ -201,7 +203,7 @@ fn begin(
             let sender = connection.group_member();
             let heartbeat: ConsumerGroupHeartbeatRequest = decode(request)?;
             // One that waits for news is no reason for a connection that ends to wait for it.
-            let under_way = (heartbeat.wait_ms > 0).then(|| connection.read_under_way());
+            let under_way = (heartbeat.wait_ms > 0).then(|| connection.flow.read_under_way());
             let answer = groups::heartbeat(Rc::clone(server), sender, heartbeat);
             let answer = answer.inspect(move |_| drop(under_way));
             reply(answer, Reply::ConsumerGroupHeartbeat)

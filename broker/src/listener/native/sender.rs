@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -18,18 +18,15 @@ use corelog_protocol::native::messages::ErrorResponse;
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 
-use super::close::{Close, Ending};
 use super::connection::Connection;
 use super::outbox::{Outgoing, Reply};
 use super::request::Completion;
+use crate::listener::close::{Close, Ending};
+use crate::listener::server::Served;
+use crate::listener::vectored::{BATCH_BYTES, MAX_SLICES, send_slices};
 use crate::partition::FetchedData;
 use crate::runtime::WriteHalf;
 
-/// A batch of replies is closed once it has this many bytes. The peer must take as much within
-/// the send time-out.
-const BATCH_BYTES: usize = 1024 * 1024;
-/// Linux takes at most this many slices in one call: `UIO_MAXIOV`, readv(2).
-const MAX_SLICES: usize = 1024;
 /// The tables' buffer is given back when a batch made it larger than this.
 const KEPT_TABLE_BYTES: usize = 64 * 1024;
 
@@ -67,8 +64,9 @@ pub(super) async fn send_replies<F: Future<Output = Completion>>(
     let mut batch = Batch::default();
     while poll_fn(|context| poll_outbox(&connection, &requests, context)).await == Next::Send {
         batch.fill(&connection);
-        let sent = batch.send(&connection, &mut socket).await;
-        connection.note_sending(false);
+        let flow = &connection.flow;
+        let sent = send_slices(flow, &mut socket, &mut batch.slices()).await;
+        flow.note_sending(false);
         batch.clear(&connection);
         if let Err(error) = sent {
             connection.close(Close::SocketFailed(error));
@@ -90,18 +88,18 @@ fn poll_outbox<F: Future<Output = Completion>>(
     requests: &RequestSet<F>,
     context: &mut Context<'_>,
 ) -> Poll<Next> {
-    connection.sender.park(context);
+    connection.flow.sender.park(context);
     while let Poll::Ready(Some(completion)) = requests.poll_next(context) {
         completion.settle(connection);
     }
-    let ending = connection.ending();
+    let ending = connection.flow.ending();
     if ending != Some(Ending::Abandon) && !connection.outbox.is_empty() {
         return Poll::Ready(Next::Send);
     }
     let is_finished = match ending {
         None => false,
         Some(Ending::Drain) => requests.len() == 0,
-        Some(Ending::DrainWrites) => requests.len() == connection.reads_under_way(),
+        Some(Ending::DrainWrites) => requests.len() == connection.flow.reads_under_way(),
         Some(Ending::Flush | Ending::Abandon) => true,
     };
     if is_finished {
@@ -123,7 +121,7 @@ struct Batch {
 
 impl Batch {
     fn fill(&mut self, connection: &Connection) {
-        let mut encoder = connection.server.encoder.borrow_mut();
+        let mut encoder = connection.server.shared.encoder.borrow_mut();
         let mut bytes = 0;
         let mut slices = 0;
         while bytes < BATCH_BYTES
@@ -163,33 +161,6 @@ impl Batch {
             slices.push(IoSlice::new(&self.tables[tables]));
         }
         slices
-    }
-
-    /// Sends the batch, in calls of which each must get through within the send time-out.
-    async fn send(&self, connection: &Connection, socket: &mut WriteHalf) -> io::Result<()> {
-        let mut slices = self.slices();
-        let mut rest = &mut slices[..];
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let count = rest
-                .iter()
-                .take(MAX_SLICES)
-                .take_while(|slice| {
-                    let is_first = bytes == 0;
-                    bytes += slice.len();
-                    is_first || bytes <= BATCH_BYTES
-                })
-                .count();
-            let (mut now, later) = rest.split_at_mut(count);
-            connection.note_sending(true);
-            while !now.is_empty() {
-                let sent = socket.write_vectored(now).await?;
-                connection.note_progress();
-                IoSlice::advance_slices(&mut now, sent);
-            }
-            rest = later;
-        }
-        Ok(())
     }
 
     fn clear(&mut self, connection: &Connection) {

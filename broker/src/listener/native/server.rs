@@ -1,38 +1,27 @@
-//! The native listener of one core: its connections and what they share.
-//!
-//! One core of a broker accepts; every core serves what it accepted itself or was handed. The
-//! limit of connections is the broker's and is kept where they are accepted: each holds a permit
-//! for its life, wherever it is served.
+//! The native listener of one core.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use corelog_protocol::native::Encoder;
-use corelog_protocol::{ErrorCode, ShardId};
-use futures_util::future::{Either, select};
 
-use super::close::Close;
 use super::connection::Connection;
-use super::hello::Origin;
-use super::log_limit::LogLimit;
-use super::options::NativeOptions;
-use super::receive_budget::ReceiveBudget;
-use super::watch::{Tick, Timeouts};
 use crate::config::BrokerConfig;
-use crate::runtime::{self, AcceptedSocket, Event, Listener, Notify, ShutdownSignal, Task};
-use crate::shard::{ConnectionLimit, ConnectionPermit, HandedOff, Router};
+use crate::listener::ReceiveBudget;
+use crate::listener::options::ListenerOptions;
+use crate::listener::server::{self, Origin, adopt, sweep};
+use crate::runtime::{self, Listener, Task};
+use crate::shard::{ConnectionLimit, Listening, Router};
 
-/// Connections above the limit that are told so at the same time; further ones are just closed.
-const REFUSED_POLITELY: usize = 64;
-/// The pause after an accept failed: most likely the process has no file descriptor left, and
-/// the next accept would fail as well.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What the native connections of a core share.
+pub(super) type Server = server::Server<Connection>;
+
+pub(super) struct Shared {
+    /// One table builder for all connections: an idle one holds none.
+    pub(super) encoder: RefCell<Encoder>,
+}
 
 /// The native dialect on one core. Cheap to clone.
 #[derive(Clone)]
@@ -44,11 +33,19 @@ pub struct NativeListener {
 
 impl NativeListener {
     /// Starts to serve the connections that other cores hand to this one.
-    pub fn start(router: Router, options: NativeOptions, config: Arc<BrokerConfig>) -> Self {
-        let server = Rc::new(Server::new(router, options, config));
+    pub fn start(
+        router: Router,
+        options: ListenerOptions,
+        config: Arc<BrokerConfig>,
+        receive_budget: Rc<ReceiveBudget>,
+    ) -> Self {
+        let shared = Shared {
+            encoder: RefCell::new(Encoder::new(options.frame_limits.for_replies())),
+        };
+        let server = Rc::new(Server::new(router, options, config, receive_budget, shared));
         let tasks = [
             runtime::spawn(sweep(Rc::clone(&server))),
-            runtime::spawn(adopt(Rc::clone(&server))),
+            runtime::spawn(adopt(Rc::clone(&server), Listening::Native)),
         ];
         Self {
             server,
@@ -56,243 +53,20 @@ impl NativeListener {
         }
     }
 
-    /// Accepts connections until [`NativeListener::stop`]. On one core of the broker.
-    pub async fn accept(&self, listener: Listener) {
+    /// Accepts connections until [`NativeListener::stop`]. On one core of the broker. `limit` counts those of all
+    /// listeners.
+    pub async fn accept(&self, listener: Listener, limit: Rc<ConnectionLimit>) {
         let server = &self.server;
-        let limit = ConnectionLimit::default();
-        loop {
-            let stop = pin!(server.stopping.wait());
-            let accepted = match select(stop, pin!(listener.accept())).await {
-                Either::Left(((), _)) => return,
-                Either::Right((accepted, _)) => accepted,
-            };
-            match accepted {
-                Ok(socket) => server.welcome(socket, &limit),
-                Err(error) => {
-                    server.log(|suppressed| {
-                        tracing::warn!(%error, suppressed, "cannot accept a connection");
-                    });
-                    runtime::sleep(ACCEPT_PAUSE).await;
-                }
+        let welcome = |socket| {
+            if let Some((permit, refusal)) = server.admit(&limit) {
+                server.serve(socket, BytesMut::new(), permit, Origin::Accepted, refusal);
             }
-        }
+        };
+        server.accept(listener, welcome).await;
     }
 
     /// Tells every connection, lets it finish what is under way, and returns when all are closed.
     pub async fn stop(&self) {
-        let server = &self.server;
-        server.stopping.trigger();
-        let connections: Vec<_> = server.connections.borrow().values().cloned().collect();
-        for connection in connections {
-            connection.close(Close::Stopping);
-        }
-        while !server.connections.borrow().is_empty() {
-            server.closed.notified().await;
-        }
-    }
-}
-
-/// What the connections of a core share.
-pub(super) struct Server {
-    pub(super) router: Router,
-    pub(super) options: NativeOptions,
-    /// For those who ask for the broker's settings.
-    pub(super) config: Arc<BrokerConfig>,
-    pub(super) timeouts: Timeouts,
-    pub(super) receive_budget: Rc<ReceiveBudget>,
-    /// One table builder for all connections: an idle one holds none.
-    pub(super) encoder: RefCell<Encoder>,
-    /// In the order they came, so that a seed replays exactly.
-    connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
-    next_id: Cell<u64>,
-    next_shard: Cell<u16>,
-    tick: Cell<Tick>,
-    log_limit: RefCell<LogLimit>,
-    /// Set while there are connections to sweep.
-    occupied: Event,
-    closed: Notify,
-    stopping: ShutdownSignal,
-}
-
-impl Server {
-    fn new(router: Router, options: NativeOptions, config: Arc<BrokerConfig>) -> Self {
-        Self {
-            timeouts: Timeouts::new(&options),
-            receive_budget: ReceiveBudget::new(options.receive_budget, Rc::clone(router.metrics())),
-            next_shard: Cell::new(router.shard_id().get()),
-            router,
-            encoder: RefCell::new(Encoder::new(options.frame_limits)),
-            options,
-            config,
-            connections: RefCell::default(),
-            next_id: Cell::new(0),
-            tick: Cell::new(0),
-            log_limit: RefCell::default(),
-            occupied: Event::new(),
-            closed: Notify::new(),
-            stopping: ShutdownSignal::new(),
-        }
-    }
-
-    /// The number of the last sweep.
-    pub(super) fn tick(&self) -> Tick {
-        self.tick.get()
-    }
-
-    /// The core that should serve a connection accepted here. One that wants no particular core
-    /// gets the next in turn; so does one that wants a core this broker does not have (any more):
-    /// its requests are forwarded, and Metadata tells it better.
-    pub(super) fn place(&self, wanted: Option<ShardId>) -> ShardId {
-        let shards = self.router.shards();
-        match wanted {
-            Some(shard) if shard.get() < shards => shard,
-            Some(_) | None => {
-                let turn = self.next_shard.get();
-                self.next_shard.set((turn + 1) % shards);
-                ShardId::new(turn)
-            }
-        }
-    }
-
-    fn welcome(self: &Rc<Self>, socket: AcceptedSocket, limit: &ConnectionLimit) {
-        let metrics = self.router.metrics();
-        metrics.connections_accepted.increment();
-        let permit = limit.permit();
-        let above = limit.open().saturating_sub(self.options.max_connections);
-        let refusal = (above > 0).then_some(Close::TooManyConnections {
-            limit: self.options.max_connections,
-        });
-        if above > REFUSED_POLITELY {
-            metrics.connections_rejected.increment("max_connections");
-            return;
-        }
-        self.serve(socket, BytesMut::new(), permit, Origin::Accepted, refusal);
-    }
-
-    fn serve(
-        self: &Rc<Self>,
-        socket: AcceptedSocket,
-        bytes_read: BytesMut,
-        permit: ConnectionPermit,
-        origin: Origin,
-        refusal: Option<Close>,
-    ) {
-        let server = Rc::clone(self);
-        let serve = async move {
-            let socket = match socket.into_connection() {
-                Ok(socket) => socket,
-                Err(error) => {
-                    server.log(|suppressed| {
-                        tracing::warn!(%error, suppressed, "cannot take up a connection");
-                    });
-                    return;
-                }
-            };
-            if let Err(error) = socket.set_keepalive(server.options.keepalive) {
-                tracing::debug!(%error, "no keepalive");
-            }
-            let connection = Connection::new(Rc::clone(&server), socket.peer_addr());
-            let _registered = server.register(&connection);
-            if let Some(refusal) = refusal {
-                connection.close(refusal);
-            } else if server.stopping.triggered() {
-                connection.close(Close::Stopping);
-            }
-            connection.run(socket, bytes_read, permit, origin).await;
-        };
-        runtime::spawn(serve).detach();
-    }
-
-    fn register(self: &Rc<Self>, connection: &Rc<Connection>) -> Registered {
-        let id = self.next_id.get();
-        self.next_id.set(id + 1);
-        self.connections
-            .borrow_mut()
-            .insert(id, Rc::clone(connection));
-        self.router.metrics().connections.increment();
-        self.occupied.set();
-        Registered {
-            server: Rc::clone(self),
-            id,
-        }
-    }
-
-    /// Counts the end of a connection and logs it, as far as it is the peer's fault.
-    pub(super) fn note_close(&self, peer: SocketAddr, close: &Close) {
-        let metrics = self.router.metrics();
-        if let Some(reason) = close.bad_frame_reason() {
-            metrics.bad_frames.increment(reason);
-            self.log(|suppressed| {
-                tracing::warn!(%peer, reason, error = %close, suppressed, "bad frame");
-            });
-        } else if let Some(reason) = close.rejection_reason() {
-            metrics.connections_rejected.increment(reason);
-            self.log(|suppressed| {
-                tracing::warn!(%peer, reason, error = %close, suppressed, "connection rejected");
-            });
-        } else {
-            tracing::debug!(%peer, reason = %close, "connection ends");
-        }
-        if close.is_silence() {
-            metrics.connections_idle_closed.increment();
-        }
-    }
-
-    /// Counts the answer to a request, or to a partition of one, if it is an error.
-    pub(super) fn note_error(&self, code: ErrorCode) {
-        if code != ErrorCode::None {
-            self.router.metrics().request_errors.increment(code.name());
-        }
-    }
-
-    fn log(&self, write: impl FnOnce(u64)) {
-        if let Some(suppressed) = self.log_limit.borrow_mut().allow(runtime::now()) {
-            write(suppressed);
-        }
-    }
-}
-
-/// A connection's entry in its server's books.
-struct Registered {
-    server: Rc<Server>,
-    id: u64,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let server = &self.server;
-        let removed = server.connections.borrow_mut().remove(&self.id);
-        server.router.metrics().connections.decrement();
-        if server.connections.borrow().is_empty() {
-            server.occupied.clear();
-        }
-        server.closed.notify_waiters();
-        drop(removed);
-    }
-}
-
-/// Looks after time-outs while there is a connection; an unused listener costs no wake-up.
-async fn sweep(server: Rc<Server>) {
-    loop {
-        server.occupied.wait().await;
-        runtime::sleep(server.timeouts.interval).await;
-        server.tick.set(server.tick.get() + 1);
-        let connections: Vec<_> = server.connections.borrow().values().cloned().collect();
-        let pressed = server.router.lending().is_awaited();
-        for connection in connections {
-            connection.sweep(pressed);
-        }
-    }
-}
-
-/// Takes up what other cores hand over.
-async fn adopt(server: Rc<Server>) {
-    loop {
-        let HandedOff {
-            socket,
-            bytes_read,
-            permit,
-        } = server.router.next_handed_off().await;
-        server.serve(socket, bytes_read, permit, Origin::HandedOff, None);
+        self.server.stop().await;
     }
 }

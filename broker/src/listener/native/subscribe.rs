@@ -26,10 +26,11 @@ use futures_util::stream::FuturesUnordered;
 
 use super::batch_end::batch_end;
 use super::connection::Connection;
-use super::fetch::{partition_response, topic_partition};
+use super::fetch::partition_response;
 use super::outbox::{Outgoing, Reply};
 use super::receiver::Request;
 use super::request::{Answer, decode};
+use crate::listener::partition_reads::topic_partition;
 use crate::log::Room;
 use crate::metrics::ShardMetrics;
 use crate::partition::{FetchCommand, FetchOutcome, Refusal};
@@ -310,7 +311,7 @@ impl Pusher {
         );
         connection.note_held(&push);
         connection.outbox.push(push);
-        connection.sender.wake();
+        connection.flow.sender.wake();
         goes_on.then_some(partition)
     }
 }

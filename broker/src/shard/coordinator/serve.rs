@@ -1,5 +1,6 @@
 //! Commands in, batches and answers out.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -16,6 +17,7 @@ use super::load::load;
 use super::parked::{Parked, ParkedHeartbeat};
 use super::{Letter, Workplace};
 use crate::group::GroupId;
+use crate::group::classic::Token;
 use crate::group::consumer::{Heartbeat, HeartbeatEpoch, HeartbeatReply, Topics};
 use crate::group::coordinator::{
     Answer, Command, Coordinator, CoordinatorError, Decision, ListedGroup, Moment, group_of,
@@ -67,6 +69,8 @@ struct Serving<'a> {
     /// Answers to what was decided since the last batch was handed over.
     held: Vec<Held>,
     parked: Parked,
+    /// Members of the classic protocol who wait for what others do.
+    waiting: BTreeMap<Token, oneshot::Sender<Result<Answer, Refusal>>>,
     /// The batch on its way to the disk. One at a time: the next one rests on it, and must not reach the log
     /// where this one does not.
     under_way: Option<UnderWay>,
@@ -104,6 +108,7 @@ pub(super) async fn run(workplace: Workplace, mut letters: queue::Receiver<Lette
             batch: Batch::new(),
             held: Vec::new(),
             parked: Parked::default(),
+            waiting: BTreeMap::new(),
             under_way: None,
             topics: Rc::default(),
             alarm: Alarm::default(),
@@ -251,12 +256,29 @@ impl Serving<'_> {
             } => {
                 let moment = moment(topics);
                 let decision = self.machine.handle(&group_id, command, &moment);
-                (decision.records, Held::Command(reply, decision.result))
+                let held = match decision.result {
+                    Ok(Answer::Later(token)) => {
+                        self.waiting.insert(token, reply);
+                        None
+                    }
+                    result => Some(Held::Command(reply, result)),
+                };
+                (decision.records, held)
             }
-            Letter::List { reply } => (Vec::new(), Held::List(reply, self.machine.list())),
+            Letter::List { reply } => (Vec::new(), Some(Held::List(reply, self.machine.list()))),
         };
-        self.held.push(held);
+        self.held.extend(held);
+        self.hold_released();
         self.stage(&records, Cause::Somebody)
+    }
+
+    /// Those who waited for others have their answers; they leave with the others of this turn.
+    fn hold_released(&mut self) {
+        for (token, result) in self.machine.take_released() {
+            if let Some(reply) = self.waiting.remove(&token) {
+                self.held.push(Held::Command(reply, result));
+            }
+        }
     }
 
     /// Decides about a heartbeat. If there is nothing to answer, the answer waits until then.
@@ -320,6 +342,7 @@ impl Serving<'_> {
             self.held.push(Held::from(ended));
         }
         let records = self.machine.tick(&moment);
+        self.hold_released();
         for group_id in records.iter().filter_map(group_of) {
             self.parked.disturb(&group_id);
         }
@@ -389,6 +412,9 @@ impl Serving<'_> {
         let refusal = not_recorded(refusal);
         for held in self.held {
             held.refuse(&refusal);
+        }
+        for reply in self.waiting.into_values() {
+            let _ = reply.send(Err(refusal.clone()));
         }
     }
 }

@@ -49,6 +49,12 @@ pub enum ReadProblem {
         /// Bytes there are.
         available: usize,
     },
+    /// An array's elements would take more memory than a message of this size may.
+    #[error("{count} elements take more memory than a message of this size may")]
+    MemoryBeyondBytes {
+        /// Elements claimed.
+        count: usize,
+    },
     /// The field is null and may not be.
     #[error("must not be null")]
     Null,
@@ -95,6 +101,8 @@ pub struct Reader<'a> {
     /// Position of the end of `rest` in the whole message.
     end: usize,
     flexible: bool,
+    /// What the elements of arrays may still take.
+    memory: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -104,12 +112,24 @@ impl<'a> Reader<'a> {
             rest: bytes,
             end: bytes.len(),
             flexible: false,
+            memory: usize::MAX,
         }
+    }
+
+    /// Bounds what all arrays read from here on may take together. An element can be much larger in memory than in
+    /// the bytes.
+    pub const fn limit_memory(&mut self, bytes: usize) {
+        self.memory = bytes;
     }
 
     /// Chooses the encoding of everything read from here on.
     pub const fn set_flexible(&mut self, flexible: bool) {
         self.flexible = flexible;
+    }
+
+    /// The encoding chosen.
+    pub const fn is_flexible(&self) -> bool {
+        self.flexible
     }
 
     /// Where the next field begins.
@@ -162,6 +182,11 @@ impl<'a> Reader<'a> {
     /// Eight bytes, big-endian.
     pub fn int64(&mut self, field: &'static str) -> Result<i64, ReadError> {
         self.fixed(field).map(i64::from_be_bytes)
+    }
+
+    /// Eight bytes, big-endian, as IEEE 754 has them.
+    pub fn float64(&mut self, field: &'static str) -> Result<f64, ReadError> {
+        self.fixed(field).map(f64::from_be_bytes)
     }
 
     /// One byte; everything but 0 is true, as for Kafka.
@@ -233,6 +258,16 @@ impl<'a> Reader<'a> {
 
     /// Text that may be null.
     pub fn nullable_string(&mut self, field: &'static str) -> Result<Option<String>, ReadError> {
+        Ok(self.nullable_text(field)?.map(str::to_owned))
+    }
+
+    /// Text.
+    pub fn string(&mut self, field: &'static str) -> Result<String, ReadError> {
+        self.text(field).map(str::to_owned)
+    }
+
+    /// Text that may be null, borrowed.
+    pub fn nullable_text(&mut self, field: &'static str) -> Result<Option<&'a str>, ReadError> {
         let position = self.position();
         let Some(length) = self.length(field, |r, f| r.int16(f).map(i32::from))? else {
             return Ok(None);
@@ -245,24 +280,36 @@ impl<'a> Reader<'a> {
             ));
         }
         match str::from_utf8(self.take(field, length)?) {
-            Ok(text) => Ok(Some(text.to_owned())),
+            Ok(text) => Ok(Some(text)),
             Err(_) => Err(Self::error_at(position, field, ReadProblem::NotUtf8)),
         }
     }
 
-    /// Text.
-    pub fn string(&mut self, field: &'static str) -> Result<String, ReadError> {
+    /// Text, borrowed.
+    pub fn text(&mut self, field: &'static str) -> Result<&'a str, ReadError> {
         let position = self.position();
-        self.nullable_string(field)?
+        self.nullable_text(field)?
+            .ok_or(Self::error_at(position, field, ReadProblem::Null))
+    }
+
+    /// Bytes that may be null, borrowed.
+    pub fn nullable_slice(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, ReadError> {
+        match self.length(field, Self::int32)? {
+            Some(length) => Ok(Some(self.take(field, length)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Bytes, borrowed.
+    pub fn slice(&mut self, field: &'static str) -> Result<&'a [u8], ReadError> {
+        let position = self.position();
+        self.nullable_slice(field)?
             .ok_or(Self::error_at(position, field, ReadProblem::Null))
     }
 
     /// Bytes that may be null, copied: what they came in may be much larger than they are.
     pub fn nullable_bytes(&mut self, field: &'static str) -> Result<Option<Bytes>, ReadError> {
-        match self.length(field, Self::int32)? {
-            Some(length) => Ok(Some(Bytes::copy_from_slice(self.take(field, length)?))),
-            None => Ok(None),
-        }
+        Ok(self.nullable_slice(field)?.map(Bytes::copy_from_slice))
     }
 
     /// Bytes, copied.
@@ -293,6 +340,13 @@ impl<'a> Reader<'a> {
                 available,
             };
             return Err(Self::error_at(position, field, problem));
+        }
+        match self.memory.checked_sub(count * size_of::<T>()) {
+            Some(memory) => self.memory = memory,
+            None => {
+                let problem = ReadProblem::MemoryBeyondBytes { count };
+                return Err(Self::error_at(position, field, problem));
+            }
         }
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
@@ -341,8 +395,10 @@ impl<'a> Reader<'a> {
                 rest: bytes,
                 end: self.position(),
                 flexible: true,
+                memory: self.memory,
             };
             if known(tag, &mut field)? {
+                self.memory = field.memory;
                 field.finish("tagged field")?;
             }
         }

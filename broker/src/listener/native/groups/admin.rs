@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::rc::Rc;
-use std::time::Duration;
 
 use corelog_protocol::native::messages::{
     Coordinator, DeleteGroupsRequest, DeleteGroupsResponse, DeletedGroup, DescribeGroupsRequest,
@@ -13,14 +12,12 @@ use corelog_protocol::{BrokerId, ErrorCode, ShardId};
 use futures_util::{StreamExt, stream};
 
 use super::super::server::Server;
+use super::error_parts;
 use super::heartbeat::by_topic;
-use super::{error_parts, group_id};
 use crate::group::coordinator::{self, Answer, Command, Description};
 use crate::group::{classic, consumer};
+use crate::listener::groups::{self, CONCURRENT_GROUPS, group_id};
 use crate::partition::Refusal;
-
-/// Groups of one request that are asked about at the same time.
-const CONCURRENT_GROUPS: usize = 64;
 
 pub(in crate::listener::native) async fn find_coordinators(
     server: Rc<Server>,
@@ -134,33 +131,8 @@ pub(in crate::listener::native) async fn describe(
     DescribeGroupsResponse { groups }
 }
 
-async fn delete_whole(server: &Server, group: &str) -> Result<(), Refusal> {
-    let mut has_begun = false;
-    loop {
-        match ask(server, group, Command::Delete).await {
-            Ok(Answer::Deleted { is_complete: true }) => return Ok(()),
-            Ok(Answer::Deleted { is_complete: false }) => has_begun = true,
-            Ok(other) => unreachable!("a group was deleted, and it says {other:?}"),
-            // Somebody else has deleted the rest.
-            Err(refusal) if has_begun && refusal.code == ErrorCode::GroupIdNotFound => {
-                return Ok(());
-            }
-            Err(refusal) => return Err(refusal),
-        }
-    }
-}
-
 async fn ask(server: &Server, group: &str, command: Command) -> Result<Answer, Refusal> {
-    let answered = match group_id(group) {
-        Ok(group_id) => {
-            server
-                .router
-                .group(group_id, command, Duration::ZERO)
-                .await
-                .result
-        }
-        Err(refusal) => Err(refusal),
-    };
+    let answered = groups::ask(&server.router, group, command).await;
     if let Err(refusal) = &answered {
         server.note_error(refusal.code);
     }
@@ -234,9 +206,12 @@ pub(in crate::listener::native) async fn delete(
     let server = &*server;
     let groups = stream::iter(request.groups)
         .map(|group| async move {
-            let (error, error_message) = match delete_whole(server, &group).await {
+            let (error, error_message) = match groups::delete(&server.router, &group).await {
                 Ok(()) => (ErrorCode::None, None),
-                Err(refusal) => error_parts(refusal),
+                Err(refusal) => {
+                    server.note_error(refusal.code);
+                    error_parts(refusal)
+                }
             };
             DeletedGroup {
                 group,

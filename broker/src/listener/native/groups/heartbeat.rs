@@ -8,12 +8,13 @@ use corelog_protocol::native::messages::{
 };
 
 use super::super::server::Server;
-use super::{check_text, error_parts, group_id, member_id};
+use super::error_parts;
 use crate::group::GroupId;
 use crate::group::consumer::{
     Heartbeat, HeartbeatEpoch, HeartbeatReply, Partitions, TopicPartition,
 };
 use crate::group::coordinator::{Answer, Command};
+use crate::listener::groups::{check_text, group_id, member_id};
 use crate::partition::Refusal;
 
 /// Who sends it, beside what it says itself.

@@ -15,18 +15,8 @@ use corelog_protocol::ErrorCode;
 use corelog_protocol::native::messages::MemberEpoch;
 
 use crate::group::coordinator::Claim;
-use crate::group::{GroupId, MemberId};
+use crate::listener::groups::member_id;
 use crate::partition::Refusal;
-
-fn group_id(group: &str) -> Result<GroupId, Refusal> {
-    GroupId::try_from(group)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidGroupId, format!("group id: {error}")))
-}
-
-fn member_id(member: &str) -> Result<MemberId, Refusal> {
-    MemberId::try_from(member)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidRequest, format!("member id: {error}")))
-}
 
 fn claim(member: Option<&MemberEpoch>) -> Result<Claim, Refusal> {
     let Some(member) = member else {
@@ -37,23 +27,6 @@ fn claim(member: Option<&MemberEpoch>) -> Result<Claim, Refusal> {
         instance_id: None,
         epoch: Some(member.epoch),
     })
-}
-
-/// The longest text of a record: Kafka's formats count a string in 16 bits.
-const TEXT_BYTES_MAX: usize = i16::MAX as usize;
-
-/// Refuses a text that no record of `__consumer_offsets` could hold.
-fn check_text(what: &str, text: &str) -> Result<(), Refusal> {
-    if text.len() <= TEXT_BYTES_MAX {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        ErrorCode::InvalidRequest,
-        format!(
-            "{what} has {} bytes, at most {TEXT_BYTES_MAX} are allowed",
-            text.len()
-        ),
-    ))
 }
 
 /// The code and the sentence of an answer's refusal.

@@ -1,8 +1,5 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt::Display;
-use std::hash::Hash;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,20 +12,14 @@ use corelog_protocol::native::messages::{
 use corelog_protocol::{ErrorCode, PartitionIndex, TopicId};
 
 use super::super::server::Server;
-use super::{claim, error_parts, group_id};
+use super::{claim, error_parts};
 use crate::group::GroupId;
 use crate::group::coordinator::{
     Answer, Command, Commit, Committed, CommittedTopic, CoordinatorError,
 };
-use crate::metadata::{MetadataImage, TOPIC_NAME_BYTES_MAX, TopicImage};
+use crate::listener::groups::{self, check_named_once, group_id};
+use crate::metadata::{MetadataImage, TopicImage};
 use crate::partition::Refusal;
-
-/// What one request's offsets may take in the log: they are one batch, and others' decisions go with it.
-const COMMIT_BYTES_MAX: usize = 4 << 20;
-/// Bytes of an offset's record beside its texts, and more.
-const OFFSET_BYTES: usize = 80;
-/// Offsets that one request may delete, for the same reason.
-const DELETED_AT_ONCE_MAX: usize = 4096;
 
 /// Commits what can be; partitions that do not exist are told so, each.
 pub(in crate::listener::native) async fn commit(
@@ -91,20 +82,8 @@ pub(in crate::listener::native) async fn commit(
             hint: None,
         };
     }
-    let bytes: usize = commits
-        .iter()
-        .map(|commit| {
-            group.as_str().len() + commit.topic.len() + commit.metadata.len() + OFFSET_BYTES
-        })
-        .sum();
-    if bytes > COMMIT_BYTES_MAX {
-        return refused(Refusal::new(
-            ErrorCode::InvalidCommitOffsetSize,
-            format!(
-                "the commit takes {bytes} bytes in the log, at most {COMMIT_BYTES_MAX} are allowed: commit \
-                 fewer partitions at a time"
-            ),
-        ));
+    if let Err(refusal) = groups::check_commit_bytes(&group, &commits) {
+        return refused(refusal);
     }
     let command = Command::CommitOffsets { by, commits };
     let outcome = server.router.group(group, command, Duration::ZERO).await;
@@ -128,60 +107,14 @@ fn check_commit(
     commit: OffsetCommitPartition,
 ) -> Result<Commit, Refusal> {
     let topic = topic.ok_or_else(|| unknown_topic(topic_id))?;
-    if topic.partition(commit.partition).is_none() {
-        return Err(Refusal::new(
-            ErrorCode::UnknownTopicOrPartition,
-            format!(
-                "topic `{}` has no partition {}",
-                topic.name, commit.partition
-            ),
-        ));
-    }
-    let most = server.options.offset_metadata_max_bytes;
-    if commit.metadata.len() > most {
-        return Err(Refusal::new(
-            ErrorCode::OffsetMetadataTooLarge,
-            format!(
-                "the metadata has {} bytes, offset.metadata.max.bytes is {most}",
-                commit.metadata.len()
-            ),
-        ));
-    }
-    Ok(Commit {
-        topic: topic.name.to_string(),
-        topic_id,
-        partition: commit.partition,
-        offset: commit.offset,
-        leader_epoch: commit.leader_epoch,
-        metadata: commit.metadata,
-    })
-}
-
-/// Refuses a request that names a partition twice: what it makes the broker remember and answer would have no
-/// bound but the request's own size.
-fn check_named_once<T, P>(topics: impl Iterator<Item = (T, P)>) -> Result<(), Refusal>
-where
-    T: Eq + Hash + Display,
-    P: Iterator<Item = PartitionIndex>,
-{
-    let mut named: HashMap<T, HashSet<PartitionIndex>> = HashMap::new();
-    for (topic, partitions) in topics {
-        if named.contains_key(&topic) {
-            return Err(Refusal::new(
-                ErrorCode::InvalidRequest,
-                format!("topic {topic} is named twice"),
-            ));
-        }
-        let of_topic = named.entry(topic).or_default();
-        let mut partitions = partitions;
-        if let Some(twice) = partitions.find(|partition| !of_topic.insert(*partition)) {
-            return Err(Refusal::new(
-                ErrorCode::InvalidRequest,
-                format!("partition {twice} is named twice in one topic"),
-            ));
-        }
-    }
-    Ok(())
+    groups::commit_of(
+        topic,
+        commit.partition,
+        commit.offset,
+        commit.leader_epoch,
+        commit.metadata,
+        &server.options,
+    )
 }
 
 fn unknown_topic(topic_id: TopicId) -> Refusal {
@@ -344,27 +277,9 @@ pub(in crate::listener::native) async fn delete_offsets(
 }
 
 fn understand_deletion(request: &OffsetDeleteRequest) -> Result<(GroupId, Command), Refusal> {
-    for topic in &request.topics {
-        if topic.name.len() > TOPIC_NAME_BYTES_MAX {
-            return Err(Refusal::new(
-                ErrorCode::InvalidTopicException,
-                format!(
-                    "a topic's name has at most {TOPIC_NAME_BYTES_MAX} bytes, not {}",
-                    topic.name.len()
-                ),
-            ));
-        }
-    }
-    let partitions: usize = request.topics.iter().map(|it| it.partitions.len()).sum();
-    if partitions > DELETED_AT_ONCE_MAX {
-        return Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            format!(
-                "the request names {partitions} partitions, at most {DELETED_AT_ONCE_MAX} are allowed: \
-                 delete fewer at a time"
-            ),
-        ));
-    }
+    let sizes = request.topics.iter();
+    let sizes = sizes.map(|topic| (&*topic.name, topic.partitions.len()));
+    groups::check_deletion(sizes)?;
     let named = request.topics.iter();
     let named = named.map(|topic| (&topic.name, topic.partitions.iter().copied()));
     check_named_once(named)?;

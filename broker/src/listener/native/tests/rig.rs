@@ -10,12 +10,13 @@ use corelog_protocol::{BrokerId, LeaderEpoch, PartitionIndex, ShardId, TopicId};
 
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::group::coordinator::CoordinatorConfig;
-use crate::listener::native::{NativeListener, NativeOptions};
+use crate::listener::native::NativeListener;
+use crate::listener::{ListenerOptions, ReceiveBudget};
 use crate::log::{JournalOptions, KnownTopics, LogOptions, ShardLog, TopicPartition, recover};
 use crate::metadata::{MetadataImage, MetadataRecord, PartitionImage};
 use crate::metrics::ShardMetrics;
 use crate::runtime::{BufferPool, Listener, Mesh, Storage, sleep, spawn, timeout};
-use crate::shard::{OffsetsTopicOptions, Shard, ShardParts};
+use crate::shard::{ConnectionLimit, OffsetsTopicOptions, Shard, ShardParts};
 
 pub(super) const TOPIC: TopicId = TopicId::from_bytes([7; 16]);
 pub(super) const PARTITIONS: i32 = 3;
@@ -68,10 +69,14 @@ impl Broker {
         });
         shard.open_partitions(Arc::new(image()), &recovered).await;
         let config = Arc::new(BrokerConfig::default());
-        let listener = NativeListener::start(shard.router(), native_options(), config);
+        let options = native_options();
+        let budget =
+            ReceiveBudget::new(options.receive_budget, Rc::clone(shard.router().metrics()));
+        let listener = NativeListener::start(shard.router(), options, config, budget);
         let socket = Listener::bind(address()).unwrap();
         let accepting = listener.clone();
-        spawn(async move { accepting.accept(socket).await }).detach();
+        let limit = Rc::<ConnectionLimit>::default();
+        spawn(async move { accepting.accept(socket, limit).await }).detach();
         Self {
             shard,
             listener,
@@ -142,8 +147,8 @@ fn log_options() -> LogOptions {
     }
 }
 
-fn native_options() -> NativeOptions {
-    NativeOptions {
+fn native_options() -> ListenerOptions {
+    ListenerOptions {
         max_in_flight_requests: 8,
         max_in_flight_bytes: 1 << 20,
         receive_budget: 1 << 20,
@@ -153,7 +158,7 @@ fn native_options() -> NativeOptions {
         idle_timeout: Duration::from_secs(5),
         keepalive: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(1),
-        ..NativeOptions::default()
+        ..ListenerOptions::default()
     }
 }
 

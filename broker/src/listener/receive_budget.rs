@@ -25,7 +25,7 @@ enum Purpose {
 }
 
 #[derive(Debug)]
-pub(super) struct ReceiveBudget {
+pub struct ReceiveBudget {
     limit: usize,
     in_use: Cell<usize>,
     metrics: Rc<ShardMetrics>,
@@ -33,7 +33,7 @@ pub(super) struct ReceiveBudget {
 }
 
 impl ReceiveBudget {
-    pub(super) fn new(limit: usize, metrics: Rc<ShardMetrics>) -> Rc<Self> {
+    pub fn new(limit: usize, metrics: Rc<ShardMetrics>) -> Rc<Self> {
         Rc::new(Self {
             limit,
             in_use: Cell::new(0),

@@ -10,7 +10,7 @@ use crate::config::{BrokerConfig, ByteSize};
 const RECEIVE_SHARE: usize = 4;
 
 #[derive(Clone, Debug)]
-pub struct NativeOptions {
+pub struct ListenerOptions {
     /// The largest frame accepted. Hello tells clients.
     pub frame_limits: FrameLimits,
     /// Connections of the whole broker; one more is told so and closed.
@@ -43,13 +43,13 @@ pub struct NativeOptions {
     pub drain_timeout: Duration,
 }
 
-impl Default for NativeOptions {
+impl Default for ListenerOptions {
     fn default() -> Self {
         Self::from(&BrokerConfig::default())
     }
 }
 
-impl From<&BrokerConfig> for NativeOptions {
+impl From<&BrokerConfig> for ListenerOptions {
     fn from(config: &BrokerConfig) -> Self {
         Self {
             frame_limits: FrameLimits {

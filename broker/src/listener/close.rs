@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use corelog_protocol::ErrorCode;
+use corelog_protocol::kafka::{KafkaApi, ReadError, WriteError};
 use corelog_protocol::native::{FrameError, FrameKind};
 
 use crate::partition::Refusal;
@@ -46,6 +47,42 @@ pub(super) enum Close {
     UnansweredFailure(Refusal),
     #[error("the broker is stopping")]
     Stopping,
+    #[error("these bytes are no Kafka request, but {0}")]
+    OtherProtocol(&'static str),
+    #[error(
+        "a Kafka request claims {claimed} bytes, allowed are 10 to {max} (socket.request.max.bytes)"
+    )]
+    RequestLength { claimed: i32, max: usize },
+    #[error(
+        "a Kafka request {} of {bytes} bytes is too long, allowed are {max} (frame.metadata.max.bytes)",
+        .api.name()
+    )]
+    RequestTooLong {
+        api: KafkaApi,
+        bytes: usize,
+        max: usize,
+    },
+    #[error("a Kafka request has a damaged header: {0}")]
+    BadRequestHeader(#[source] ReadError),
+    #[error("a Kafka request asks for API {key} in version {version}, which is not served")]
+    UnknownApi { key: i16, version: i16 },
+    #[error("a Kafka request {} is of version {version}, which is not served", .api.name())]
+    ApiVersion { api: KafkaApi, version: i16 },
+    #[error("a Kafka request {} of version {version} is damaged: {error}", .api.name())]
+    BadRequest {
+        api: KafkaApi,
+        version: i16,
+        #[source]
+        error: ReadError,
+    },
+    #[error("a Kafka request {} makes no sense: {what}", .api.name())]
+    Senseless { api: KafkaApi, what: String },
+    #[error("the answer to a Kafka request {} cannot be written: {error}", .api.name())]
+    Unanswerable {
+        api: KafkaApi,
+        #[source]
+        error: WriteError,
+    },
 }
 
 /// What happens to the replies that are not sent yet.
@@ -77,7 +114,16 @@ impl Close {
             | Self::FrameTimedOut(_)
             | Self::Idle(_)
             | Self::TooManyConnections { .. }
-            | Self::UnansweredFailure(_) => Ending::Flush,
+            | Self::UnansweredFailure(_)
+            | Self::OtherProtocol(_)
+            | Self::RequestLength { .. }
+            | Self::RequestTooLong { .. }
+            | Self::BadRequestHeader(_)
+            | Self::UnknownApi { .. }
+            | Self::ApiVersion { .. }
+            | Self::BadRequest { .. }
+            | Self::Senseless { .. }
+            | Self::Unanswerable { .. } => Ending::Flush,
         }
     }
 
@@ -90,7 +136,17 @@ impl Close {
             | Self::SendTimedOut(_)
             | Self::HeldMemory(_)
             | Self::Idle(_)
-            | Self::Stopping => return None,
+            | Self::Stopping
+            // Kafka's protocol has no last words.
+            | Self::OtherProtocol(_)
+            | Self::RequestLength { .. }
+            | Self::RequestTooLong { .. }
+            | Self::BadRequestHeader(_)
+            | Self::UnknownApi { .. }
+            | Self::ApiVersion { .. }
+            | Self::BadRequest { .. }
+            | Self::Senseless { .. }
+            | Self::Unanswerable { .. } => return None,
             Self::HelloRefused(refusal) | Self::UnansweredFailure(refusal) => {
                 return Some(refusal.clone());
             }
@@ -130,6 +186,15 @@ impl Close {
             Self::HelloExpected { .. } => "hello_expected",
             Self::Truncated { .. } => "truncated",
             Self::FrameTimedOut(_) => "timed_out",
+            Self::OtherProtocol(_) => "other_protocol",
+            Self::RequestLength { .. } => "length",
+            Self::RequestTooLong { .. } => "too_long",
+            Self::BadRequestHeader(_) => "header",
+            Self::UnknownApi { .. } => "unknown_api",
+            Self::ApiVersion { .. } => "api_version",
+            Self::BadRequest { .. } => "damaged",
+            Self::Senseless { .. } => "senseless",
+            Self::Unanswerable { .. } => "unanswerable",
             _ => return None,
         })
     }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::close::Close;
-use super::options::NativeOptions;
+use super::options::ListenerOptions;
 
 /// As much of a frame must arrive within the frame time-out, or its end.
 const PROGRESS_BYTES: usize = 64 * 1024;
@@ -159,7 +159,7 @@ pub(super) struct Timeouts {
 
 impl Timeouts {
     /// A time-out is noticed at most a quarter of the shortest one, or a second, too late.
-    pub(super) fn new(options: &NativeOptions) -> Self {
+    pub(super) fn new(options: &ListenerOptions) -> Self {
         let interval = [
             options.hello_timeout,
             options.frame_timeout,
@@ -187,12 +187,12 @@ mod tests {
     use super::*;
 
     fn timeouts() -> Timeouts {
-        Timeouts::new(&NativeOptions {
+        Timeouts::new(&ListenerOptions {
             hello_timeout: Duration::from_secs(1),
             frame_timeout: Duration::from_secs(2),
             send_timeout: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(4),
-            ..NativeOptions::default()
+            ..ListenerOptions::default()
         })
     }
 
