@@ -161,7 +161,7 @@ def _all_shared(members, partitions):
     return all(member.partitions for member in members) and sorted(held) == list(range(partitions))
 
 
-def two_share_and_one_leaves(join, send, partitions=4):
+def two_members_share_and_one_leaves(join, send, partitions=4):
     """Two members share the partitions, one leaves, the other takes all; nothing is lost or read twice.
 
     `join` makes a Member, `send(values)` sends the values to all partitions by turns.

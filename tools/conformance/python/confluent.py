@@ -293,7 +293,7 @@ def to_all_partitions(topic, values, partitions=4):
 
 def shared(**config):
     topic = new_topic("shared", 4)
-    two_share_and_one_leaves(group_of(topic, **config), lambda values: to_all_partitions(topic, values))
+    two_members_share_and_one_leaves(group_of(topic, **config), lambda values: to_all_partitions(topic, values))
 
 
 @check

@@ -15,6 +15,7 @@ class Client:
     error = TopicPartition = OffsetAndMetadata = None
     # Whether a header without a value can be sent.
     headers_without_value = False
+    can_delete_groups = True
 
     def producer(self, **config): ...
     def consumer(self, **config): ...
@@ -31,6 +32,7 @@ class Client:
     def group_offsets(self, group): ...
     def delete_group(self, group): ...
     def delete_records(self, partition, offset): ...
+    def has_transactions(self): ...
 
 
 client: Client
@@ -257,8 +259,7 @@ def two_share_and_one_leaves():
         for partition in range(4):
             send(topic, [Record(None, value) for value in values[partition::4]], partition)
 
-    two_members = group_of(topic)
-    checks_two_share_and_one_leaves(two_members, to_all_partitions)
+    two_members_share_and_one_leaves(group_of(topic), to_all_partitions)
 
 
 @check
@@ -313,9 +314,23 @@ def admin_groups():
     equal(client.groups()[group], "consumer")
     equal(client.group(group), ("Stable", ["somebody"]))
     equal(client.group_offsets(group)[client.TopicPartition(topic, 0)].offset, 20)
-    equal(refusal(client.delete_group, group), "NonEmptyGroupError")
     consumer.close()
     eventually(lambda: client.group(group) == ("Empty", []), "the group is empty")
+
+
+@check
+def admin_delete_group():
+    if not client.can_delete_groups:
+        raise Skip("the client cannot delete groups")
+    topic, group = new_topic("groups"), unique("groups")
+    send(topic, records_of(20))
+    consumer = new_consumer(group_id=group)
+    consumer.subscribe([topic])
+    poll(consumer, 20)
+    consumer.commit()
+    equal(refusal(client.delete_group, group), "NonEmptyGroupError")
+    consumer.close()
+    eventually(lambda: client.group(group)[0] == "Empty", "the group is empty")
     client.delete_group(group)
     assert group not in client.groups()
 
@@ -336,7 +351,6 @@ def transactions():
     if not client.has_transactions():
         raise Skip("the broker lists no transactions")
     producer = client.producer(transactional_id=unique("transactional"))
-    client.begin_with(producer)
     for value, end in ((b"kept", "commit"), (b"dropped", "abort"), (b"last", "commit")):
         producer.begin_transaction()
         producer.send(topic, value=value).get(timeout=10)
