@@ -76,6 +76,8 @@ class Version3(kafka_interface.Client):
 
 
 class Version2(Version3):
+    fault_without_acks = "not with acks=0: the client then sends nothing"
+
     def partitions(self, topic):
         return [partition["partition"] for partition in self.admin.describe_topics([topic])[0]["partitions"]]
 
