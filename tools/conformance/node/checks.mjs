@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 export { assert, sleep }
 export const [client, bootstrap] = process.argv.slice(2)
+// As many nodes as the broker shows: one, or one for each shard.
+export const nodes = Number(process.env.NODES ?? 1)
 export const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
 
 const checkSeconds = 45
@@ -108,4 +110,22 @@ export async function twoMembersShareAndOneLeaves (join, send) {
   await eventually(() => read().length >= 80, 'the one that is left has read all')
   await first.leave()
   assert.deepEqual(read().sort(), [...shared, ...alone].sort())
+}
+
+// A static member that restarts gets its partitions back, and the other keeps its own all the while.
+//
+// `join` gives a member as above; a static member leaves without a word to the group.
+export async function staticMemberKeepsItsPartitions (join) {
+  const first = await join('instance-1')
+  const second = await join('instance-2')
+  await eventually(() => allShared([first, second]), 'two static members share the partitions')
+  const had = first.partitions()
+  const others = second.partitions()
+  await first.leave()
+  const again = await join('instance-1')
+  await eventually(() => again.partitions().length > 0, 'the restarted member has partitions')
+  assert.deepEqual(again.partitions(), had)
+  assert.deepEqual(second.partitions(), others)
+  await again.leave()
+  await second.leave()
 }

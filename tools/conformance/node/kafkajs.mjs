@@ -5,7 +5,7 @@ import zlib from 'node:zlib'
 import kafkajs from 'kafkajs'
 import snappy from 'kafkajs-snappy'
 import lz4 from 'lz4js'
-import { assert, bootstrap, codecs, eventually, range, run, sampleRecords, sleep, twoMembersShareAndOneLeaves, unique } from './checks.mjs'
+import { assert, bootstrap, codecs, eventually, nodes, range, run, sampleRecords, sleep, twoMembersShareAndOneLeaves, unique } from './checks.mjs'
 
 const { CompressionCodecs, CompressionTypes, ConfigResourceTypes, Kafka, logLevel } = kafkajs
 
@@ -83,6 +83,7 @@ await run(createRequire(import.meta.url)('kafkajs/package.json').version, {
     const topic = await newTopic('metadata', 3)
     const { brokers, clusterId, controller } = await admin.describeCluster()
     assert(clusterId && brokers.some(({ nodeId }) => nodeId === controller))
+    assert.equal(brokers.length, nodes)
     const { topics: [{ partitions }] } = await admin.fetchTopicMetadata({ topics: [topic] })
     assert.deepEqual(partitions.map(({ partitionId }) => partitionId).sort(), [0, 1, 2])
     assert(partitions.every(({ leader }) => brokers.some(({ nodeId }) => nodeId === leader)))
@@ -273,5 +274,24 @@ await run(createRequire(import.meta.url)('kafkajs/package.json').version, {
     await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '30' }] })
     assert.equal((await admin.fetchTopicOffsets(topic))[0].low, '30')
     assert.deepEqual((await read(topic, 20)).map(({ offset }) => Number(offset)), range(30, 50))
+  },
+
+  async transactions () {
+    const topic = await newTopic('transactions')
+    const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, transactionalId: unique('transactional') })
+    try {
+      await producer.connect()
+      const name = await refusal(producer.transaction())
+      if (name === 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED') return `refused for good: ${name}`
+      for (const [value, end] of [['kept', 'commit'], ['dropped', 'abort'], ['last', 'commit']]) {
+        const transaction = await producer.transaction()
+        await transaction.send({ topic, messages: [{ partition: 0, value }] })
+        await transaction[end]()
+      }
+    } finally {
+      await producer.disconnect()
+    }
+    const found = await read(topic, 2)
+    assert.deepEqual(found.map(({ value }) => String(value)), ['kept', 'last'])
   }
 })

@@ -52,8 +52,9 @@ class Version3(kafka_interface.Client):
         return {name: config["value"] for name, config in configs.items()}
 
     def alter_topic_configs(self, topic, configs):
-        result = self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
-        return result
+        result = self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])["topic"][topic]
+        # This client gives the error as its text: "[Error 40] InvalidConfigurationError: ...".
+        raise_by_name(str(result).split("] ")[-1].split(":")[0])
 
     def groups(self):
         return {group["group_id"]: group["protocol_type"] for group in self.admin.list_groups()}
@@ -111,7 +112,7 @@ class Version2(Version3):
 
 
 def raise_by_name(name):
-    """This client gives the error of a group that could not be deleted as the name of its class."""
+    """This client gives some errors as the names of their classes."""
     if name != "OK":
         raise next(c for c in BrokerResponseError.__subclasses__() if c.__name__ == name)()
 
