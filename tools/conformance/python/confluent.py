@@ -113,6 +113,7 @@ def metadata():
         assert partition.leader in listed.brokers and partition.leader in partition.isrs
     cluster = admin.describe_cluster().result(timeout=20)
     equal({node.id for node in cluster.nodes}, set(listed.brokers))
+    equal(len(listed.brokers), NODES)
     assert cluster.cluster_id and cluster.controller.id in listed.brokers
     described = one(admin.describe_topics(TopicCollection([topic])))
     equal(len(described.partitions), 3)

@@ -57,6 +57,7 @@ def list_of_topics():
     listed = json.loads(kcat("-L", "-J"))
     (found,) = [t for t in listed["topics"] if t["topic"] == topic]
     brokers = {broker["id"] for broker in listed["brokers"]}
+    equal(len(brokers), NODES)
     equal([p["partition"] for p in found["partitions"]], [0, 1, 2])
     assert all(p["leader"] in brokers and p["isrs"] for p in found["partitions"])
     (alone,) = json.loads(kcat("-L", "-J", "-t", topic))["topics"]

