@@ -58,7 +58,12 @@ class Answer:
         async def answer():
             return await asyncio.wait_for(self._future, timeout)
 
-        return asyncio.run_coroutine_threadsafe(answer(), loop).result()
+        # There is none to a record that nobody acknowledges.
+        return asyncio.run_coroutine_threadsafe(answer(), loop).result() or Unanswered
+
+
+class Unanswered:
+    offset = -1
 
 
 def check_errors(errors):
