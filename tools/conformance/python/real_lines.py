@@ -100,7 +100,7 @@ folder = tempfile.TemporaryDirectory()
 lines = os.path.join(folder.name, "lines")
 with open(lines, "wb") as file:
     count = write_real_lines(file)
-detail = f"{count} lines, {os.path.getsize(lines)} bytes, sha256 {sum_of(lines)[:16]}"
+detail = f"{count} lines, {os.path.getsize(lines)} bytes, one sha256"
 
 
 @check
