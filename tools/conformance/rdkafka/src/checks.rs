@@ -65,7 +65,10 @@ pub fn run(version: &str, checks: &[Check]) -> ! {
     let chosen = env::var("CHECKS").unwrap_or_default();
     let mut failed = false;
     for (name, check) in checks {
-        if !chosen.split('|').any(|beginning| name.starts_with(beginning)) {
+        if !chosen
+            .split('|')
+            .any(|beginning| name.starts_with(beginning))
+        {
             continue;
         }
         let (sender, receiver) = channel();

@@ -89,7 +89,7 @@ fn options() -> AdminOptions {
 
 fn create(topic: NewTopic<'_>) -> Result<(), Failure> {
     let results = block_on(admin()?.create_topics([&topic], &options()))?;
-    results.into_iter().map(topic_result).collect()
+    results.into_iter().try_for_each(topic_result)
 }
 
 fn topic_result(result: TopicResult) -> Result<(), Failure> {
@@ -467,7 +467,10 @@ fn admin_configs() -> Outcome {
     equal!(value("retention.ms")?.1, true);
     // The crate gives no error of a single resource: only asking again shows that this was refused.
     alter("retention.ms", "long")?;
-    equal!(value("segment.bytes")?, (Some("20971520".to_owned()), false));
+    equal!(
+        value("segment.bytes")?,
+        (Some("20971520".to_owned()), false)
+    );
     Ok(String::new())
 }
 
