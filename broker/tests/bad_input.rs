@@ -343,8 +343,13 @@ fn batches_that_lie_are_refused_one_by_one_and_append_nothing() {
             ErrorCode::InvalidRecord,
         ),
         (
-            "magic 1",
+            "an old message",
             altered_batch(16, &[1]),
+            ErrorCode::InvalidRecord,
+        ),
+        (
+            "magic 9",
+            altered_batch(16, &[9]),
             ErrorCode::CorruptMessage,
         ),
         (

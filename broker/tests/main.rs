@@ -20,6 +20,7 @@ mod harness;
 mod hello;
 mod idempotent_producers;
 mod interop;
+mod kafka;
 mod kill_loop;
 mod many_connections;
 mod metadata;

@@ -358,7 +358,9 @@ impl PartitionLog {
         if bytes == 0 {
             return Ok(Found::Nothing);
         }
-        self.read_ahead(shared, span, next_offset, position + bytes as u64, window);
+        // Batches that follow each other are about as large: less than one would be read for nothing.
+        let ahead = window.max(size + size / 16 + BLOCK);
+        self.read_ahead(shared, span, next_offset, position + bytes as u64, ahead);
         Ok(Found::Batches(buffer.slice(0..bytes), next_offset))
     }
 

@@ -42,6 +42,7 @@ impl AppendRules {
     /// Checks every batch of `payload`. One bad batch refuses them all, so that a produce is
     /// appended whole or not at all.
     pub(crate) fn check(&self, payload: &[u8], now: Timestamp) -> Result<CheckedBatches, Refusal> {
+        refuse_old_formats(payload)?;
         let mut records = 0;
         let mut has_sequences = false;
         for batch in split_batches(payload) {
@@ -145,6 +146,22 @@ impl AppendRules {
             }
         }
         Ok(())
+    }
+}
+
+/// Messages of before Kafka 0.11 stand where batches do, with their magic in the same place. They are no damage, and would
+/// be the same the next time.
+fn refuse_old_formats(payload: &[u8]) -> Result<(), Refusal> {
+    const MAGIC: usize = 16;
+    match payload.get(MAGIC) {
+        Some(magic @ (0 | 1)) => Err(Refusal::new(
+            ErrorCode::InvalidRecord,
+            format!(
+                "messages of format {magic} are not taken: use a client that writes record batches \
+                 (format 2, Kafka 0.11 and newer)"
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@
 //! simulated disk. A name is durable only after [`Storage::sync_dir`] of its directory.
 //!
 //! Writes take whole blocks at block positions; reads take any position and length. A single I/O is at
-//! most [`MAX_IO`] bytes, larger ones are split. Errors name the operation and the path and keep the
+//! most [`MAX_IO`] bytes, of a read [`MAX_READ`]; larger ones are split. Errors name the operation and the path and keep the
 //! [`io::ErrorKind`]: a full file system is `StorageFull`.
 
 use std::io;
@@ -20,6 +20,10 @@ use super::sim::{SimulatedDisk, SimulatedFile};
 
 /// Bytes of one I/O. Larger ones gain nothing and stall what comes behind them.
 pub const MAX_IO: usize = 1 << 20;
+
+/// Bytes of one read. A batch of 1 MiB comes in one piece wherever in its blocks it begins, with those that follow it:
+/// what is read in pieces is copied.
+pub(super) const MAX_READ: usize = 2 * MAX_IO;
 
 /// How a file is opened. All but `Read` may also be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,6 +44,7 @@ pub(crate) struct Refused {
 #[derive(Deserialize)]
 struct Ports {
     native: SocketAddr,
+    kafka: SocketAddr,
     http: SocketAddr,
 }
 
@@ -108,6 +109,11 @@ impl BrokerProcess {
 
     pub(crate) fn native(&self) -> SocketAddr {
         self.ports.native
+    }
+
+    /// Where Kafka's clients connect first.
+    pub(crate) fn kafka(&self) -> SocketAddr {
+        self.ports.kafka
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -86,10 +86,13 @@ impl Heartbeat {
         if self.rack_id.as_deref() == Some("") {
             return Err(invalid("the rack id is empty"));
         }
-        if self
-            .rebalance_timeout_ms
-            .is_some_and(|timeout| timeout <= 0)
-        {
+        // Of a member that leaves only the ids count, as in Kafka: some clients send zeros with them.
+        let is_leaving = matches!(
+            self.epoch,
+            HeartbeatEpoch::Leave | HeartbeatEpoch::LeaveForNow
+        );
+        let timeout = self.rebalance_timeout_ms.filter(|_| !is_leaving);
+        if timeout.is_some_and(|timeout| timeout <= 0) {
             return Err(invalid("the rebalance time-out is not positive"));
         }
         match self.epoch {

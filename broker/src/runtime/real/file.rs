@@ -16,7 +16,7 @@ use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, ReadResult};
 
 use super::super::buffer::BLOCK;
-use super::super::fs::{MAX_IO, at};
+use super::super::fs::{MAX_IO, MAX_READ, at};
 use super::super::read_buffer::ReadBuffer;
 use super::blocking::counted;
 use super::gate::gated;
@@ -112,7 +112,7 @@ impl DirectFile {
     ) -> io::Result<ReadBuffer> {
         let lead = (position % BLOCK as u64) as usize;
         let wanted = lead.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
-        if wanted <= MAX_IO {
+        if wanted <= MAX_READ {
             let read = self.read_blocks(position - lead as u64, wanted).await?;
             return Ok(clip(read, lead, len));
         }
@@ -120,7 +120,7 @@ impl DirectFile {
         while bytes.len() < len {
             let from = position + bytes.len() as u64;
             let lead = (from % BLOCK as u64) as usize;
-            let part = (len - bytes.len()).min(MAX_IO - lead);
+            let part = (len - bytes.len()).min(MAX_READ - lead);
             let read = self.read_blocks(from - lead as u64, lead + part).await?;
             let got = clip(read, lead, part);
             bytes.extend_from_slice(&got);

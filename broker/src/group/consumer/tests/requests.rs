@@ -65,6 +65,20 @@ fn a_heartbeat_that_contradicts_itself_is_refused_by_name() {
     }
 }
 
+/// As a client of Node does it.
+#[test]
+fn of_a_member_that_leaves_only_the_ids_count() {
+    let mut rig = Rig::new(&[("orders", 1)]);
+    rig.join("a", &["orders"]);
+    let leaving = Heartbeat {
+        rebalance_timeout_ms: Some(0),
+        ..saying("a", HeartbeatEpoch::Leave)
+    };
+    let left = rig.send(&leaving).expect("a departure");
+    assert_eq!(left.member_epoch, -1);
+    assert!(rig.group.is_gone());
+}
+
 #[test]
 fn an_assignor_that_the_coordinator_does_not_have_is_refused() {
     let mut rig = Rig::new(&[("orders", 1)]);
