@@ -2,17 +2,56 @@
 
 use corelog_broker::runtime::raise_open_files_limit;
 use corelog_protocol::ErrorCode;
+use corelog_protocol::kafka::{KafkaApi, messages as kafka};
 use corelog_protocol::native::ApiVersionsRequest;
 use tempfile::TempDir;
 
 use crate::harness::{BrokerProcess, NewTopicBuilder, Stranger, batch_of, frame, until};
+use crate::kafka::KafkaClient;
 
 /// What an idle connection may cost the broker, kernel memory not included. Measured: 9 KiB in a
 /// build for tests.
 const IDLE_BYTES: u64 = 32 * 1024;
 
+/// A connection that does nothing for long.
+trait Idle {
+    fn open(broker: &BrokerProcess) -> Self;
+
+    fn assert_usable(&mut self);
+}
+
+impl Idle for Stranger {
+    fn open(broker: &BrokerProcess) -> Self {
+        Self::greeted(broker.native())
+    }
+
+    fn assert_usable(&mut self) {
+        self.send(&frame(3, &ApiVersionsRequest {}, &[]));
+        assert_eq!(self.receive().unwrap().header.correlation_id, 3);
+    }
+}
+
+impl Idle for KafkaClient {
+    fn open(broker: &BrokerProcess) -> Self {
+        let mut client = Self::connect(broker.kafka());
+        client.assert_usable();
+        client
+    }
+
+    fn assert_usable(&mut self) {
+        self.ask(
+            KafkaApi::ApiVersions,
+            3,
+            &kafka::ApiVersionsRequest {
+                client_software_name: "a-test",
+                client_software_version: "1",
+            },
+        );
+    }
+}
+
 /// Opens connections until this many are there, and has an honest client work all the while.
-fn hold_connections(count: usize) {
+fn hold_connections<C: Idle>(count: usize) {
     raise_open_files_limit().unwrap();
     let folder = TempDir::new().unwrap();
     let broker = BrokerProcess::start(folder.path(), 2);
@@ -29,7 +68,7 @@ fn hold_connections(count: usize) {
     let memory_before = broker.resident_bytes();
     let mut crowd = Vec::with_capacity(count);
     for number in 0..count {
-        crowd.push(Stranger::greeted(broker.native()));
+        crowd.push(C::open(&broker));
         if number % 500 == 0 {
             produce(number as i64 / 500 + 1);
         }
@@ -46,10 +85,7 @@ fn hold_connections(count: usize) {
     );
     produce(rounds + 1);
     // They are not only held: each can still be used.
-    for stranger in crowd.iter_mut().step_by(97) {
-        stranger.send(&frame(3, &ApiVersionsRequest {}, &[]));
-        assert_eq!(stranger.receive().unwrap().header.correlation_id, 3);
-    }
+    crowd.iter_mut().step_by(97).for_each(C::assert_usable);
     drop(crowd);
     until(|| broker.metrics().total("corelog_connections") == 1.0);
     produce(rounds + 2);
@@ -58,7 +94,8 @@ fn hold_connections(count: usize) {
 
 #[test]
 fn two_thousand_connections_are_held_and_harm_nobody() {
-    hold_connections(2_000);
+    hold_connections::<Stranger>(2_000);
+    hold_connections::<KafkaClient>(2_000);
 }
 
 /// Takes `CORELOG_TEST_MANY_CONNECTIONS=1`, which CI sets, and a limit of 14,000 open files: the
@@ -69,7 +106,8 @@ fn ten_thousand_connections_are_held_and_harm_nobody() {
         println!("skipped: CORELOG_TEST_MANY_CONNECTIONS is not set");
         return;
     }
-    hold_connections(10_000);
+    hold_connections::<Stranger>(10_000);
+    hold_connections::<KafkaClient>(10_000);
 }
 
 #[test]

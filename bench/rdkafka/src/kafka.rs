@@ -34,7 +34,10 @@ pub(crate) fn produce(servers: &str, load: &Load) -> anyhow::Result<()> {
     config
         .set("bootstrap.servers", servers)
         .set("acks", "all")
-        .set("enable.idempotence", "true")
+        // With idempotence it sends a batch only when the one before is out, whatever may be in flight.
+        .set("enable.idempotence", "false")
+        .set("queue.buffering.backpressure.threshold", "10")
+        .set("max.in.flight.requests.per.connection", "5")
         .set("linger.ms", "5")
         .set("batch.size", load.batch_size.to_string())
         .set("batch.num.messages", "1000000")
@@ -44,8 +47,11 @@ pub(crate) fn produce(servers: &str, load: &Load) -> anyhow::Result<()> {
         .set("socket.nagle.disable", "true");
     set(&mut config, load);
     let producer: ThreadedProducer<Count> = config.create_with_context(count.clone())?;
-    for _ in 0..load.records {
-        let mut record = BaseRecord::<(), [u8]>::to(&load.topic).payload(&load.value[..]);
+    for number in 0..load.records {
+        let partition = (number * load.partitions / load.records) as i32;
+        let mut record = BaseRecord::<(), [u8]>::to(&load.topic)
+            .partition(partition)
+            .payload(&load.value[..]);
         loop {
             match producer.send(record) {
                 Ok(()) => break,
@@ -77,11 +83,14 @@ pub(crate) fn consume(servers: &str, load: &Load) -> anyhow::Result<()> {
         .set("fetch.max.bytes", "52428800")
         .set("fetch.wait.max.ms", "100")
         .set("queued.max.messages.kbytes", "65536")
+        .set("fetch.queue.backoff.ms", "1")
         .set("check.crcs", "true");
     set(&mut config, load);
     let consumer: BaseConsumer = config.create()?;
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(&load.topic, 0, Offset::Beginning)?;
+    for partition in 0..load.partitions {
+        partitions.add_partition_offset(&load.topic, partition as i32, Offset::Beginning)?;
+    }
     consumer.assign(&partitions)?;
     for read in 0..load.records {
         match consumer.poll(PATIENCE) {

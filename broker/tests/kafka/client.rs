@@ -19,7 +19,7 @@ use corelog_protocol::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) struct KafkaClient {
+pub(crate) struct KafkaClient {
     stream: TcpStream,
     next_correlation_id: i32,
 }
@@ -33,7 +33,7 @@ pub(super) struct Produced {
 }
 
 impl KafkaClient {
-    pub(super) fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -83,7 +83,7 @@ impl KafkaClient {
     }
 
     /// Sends a request and returns the body of its response.
-    pub(super) fn ask<'a>(
+    pub(crate) fn ask<'a>(
         &mut self,
         api: KafkaApi,
         version: i16,

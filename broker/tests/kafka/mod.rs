@@ -9,4 +9,5 @@ mod offsets;
 mod produce_and_fetch;
 mod sessions;
 
-use client::{KafkaClient, stamped};
+pub(crate) use client::KafkaClient;
+use client::stamped;
