@@ -413,6 +413,7 @@ impl PartitionLog {
             if bytes as u64 > limit {
                 return Err(AppendError::TooLarge { bytes, limit });
             }
+            self.read_aheads.note_batch(bytes);
             rest = after;
         }
         Ok(())

@@ -7,7 +7,7 @@
 //! Offsets have gaps where compaction removed records: a read begins with the first batch at or
 //! behind the offset asked for, in a later segment if need be.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::Deref;
@@ -115,9 +115,14 @@ pub(super) struct ReadAhead {
     task: Option<Task<std::io::Result<ReadBuffer>>>,
 }
 
-/// The read-aheads of one log, newest last.
+/// What the reads of one log teach its later ones.
 #[derive(Default)]
-pub(super) struct ReadAheads(RefCell<VecDeque<ReadAhead>>);
+pub(super) struct ReadAheads {
+    /// Newest last.
+    places: RefCell<VecDeque<ReadAhead>>,
+    /// Of the batch that was appended or read last: those nearby are about as large.
+    batch_bytes: Cell<usize>,
+}
 
 /// Looking for a timestamp decompresses at most so many bytes of one batch, ...
 const LARGEST_DECOMPRESSED: usize = 32 << 20;
@@ -130,23 +135,33 @@ const READERS: usize = 4;
 
 impl ReadAheads {
     fn take(&self, offset: Offset, segment: &Rc<Segment>) -> Option<ReadAhead> {
-        let mut aheads = self.0.borrow_mut();
+        let mut aheads = self.places.borrow_mut();
         let index = aheads.iter().position(|ahead| ahead.offset == offset)?;
         let ahead = aheads.remove(index)?;
         std::ptr::eq(ahead.segment.as_ptr(), Rc::as_ptr(segment)).then_some(ahead)
     }
 
     fn put(&self, ahead: ReadAhead) {
-        let mut aheads = self.0.borrow_mut();
+        let mut aheads = self.places.borrow_mut();
         if aheads.len() == READERS {
             aheads.pop_front();
         }
         aheads.push_back(ahead);
     }
 
-    /// Forgets all, with the memory they hold.
+    /// Forgets the places, with the memory they hold.
     pub(super) fn clear(&self) {
-        self.0.borrow_mut().clear();
+        self.places.borrow_mut().clear();
+    }
+
+    pub(super) fn note_batch(&self, bytes: usize) {
+        self.batch_bytes.set(bytes);
+    }
+
+    /// Bytes to be read, `window` or more, so that a whole batch is likely among them: less than one is read for nothing.
+    fn window(&self, window: usize) -> usize {
+        let batch = self.batch_bytes.get();
+        window.max(batch + batch / 16 + BLOCK)
     }
 }
 
@@ -345,7 +360,16 @@ impl PartitionLog {
         };
         let mut buffer = match ready.filter(|buffer| !buffer.is_empty()) {
             Some(buffer) => buffer,
-            None => read_exactly(shared, span, position, window).await?,
+            None => {
+                let length = match bounds.is_first {
+                    true => self
+                        .read_aheads
+                        .window(window)
+                        .min(shared.memory.reads.budget()),
+                    false => window,
+                };
+                read_exactly(shared, span, position, length).await?
+            }
         };
         let size = first_batch_size(&buffer, span, position)?;
         if size > buffer.len() && (bounds.is_first || size <= bounds.max_bytes) {
@@ -358,8 +382,8 @@ impl PartitionLog {
         if bytes == 0 {
             return Ok(Found::Nothing);
         }
-        // Batches that follow each other are about as large: less than one would be read for nothing.
-        let ahead = window.max(size + size / 16 + BLOCK);
+        self.read_aheads.note_batch(size);
+        let ahead = self.read_aheads.window(window);
         self.read_ahead(shared, span, next_offset, position + bytes as u64, ahead);
         Ok(Found::Batches(buffer.slice(0..bytes), next_offset))
     }

@@ -86,7 +86,9 @@ pub(super) async fn answer(mut call: Call, in_flight: &mut InFlight) -> Result<A
     let told = answered
         .iter()
         .map(|(data, records)| (told(data), !records.is_empty()));
-    call.connection.sessions.borrow_mut().told(told);
+    let mut sessions = call.connection.sessions.borrow_mut();
+    sessions.told(&fetch, told);
+    drop(sessions);
     let records = answered.iter_mut();
     let records: Vec<_> = records
         .map(|(_, records)| std::mem::take(records))

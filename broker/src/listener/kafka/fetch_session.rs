@@ -131,9 +131,15 @@ impl FetchSessions {
         })
     }
 
-    /// Notes what the client was told of each of the [`Fetch`]'s partitions; `true`: with records.
-    pub(super) fn told(&mut self, partitions: impl Iterator<Item = (Option<Told>, bool)>) {
-        let Some(session) = &mut self.0 else {
+    /// Notes what the client was told of each of the [`Fetch`]'s partitions; `true`: with records. A fetch without a session
+    /// leaves the one that there may be as it is.
+    pub(super) fn told(
+        &mut self,
+        fetch: &Fetch,
+        partitions: impl Iterator<Item = (Option<Told>, bool)>,
+    ) {
+        let session = self.0.as_mut();
+        let Some(session) = session.filter(|session| session.id == fetch.session_id) else {
             return;
         };
         let before = std::mem::take(&mut session.partitions);
@@ -261,10 +267,23 @@ mod tests {
             high_watermark: 5,
             log_start_offset: 0,
         });
-        sessions.told([(told, true), (None, false), (told, false)].into_iter());
         let fetch = step(&mut sessions, &request((77, 1), &[], &[])).unwrap();
+        let marks = [(told, true), (None, false), (told, false)];
+        sessions.told(&fetch, marks.into_iter());
+        let fetch = step(&mut sessions, &request((77, 2), &[], &[])).unwrap();
         assert_eq!(positions(&fetch), [(1, 20), (2, 30), (0, 10)]);
         assert_eq!(fetch.partitions[2].told, told);
+    }
+
+    #[test]
+    fn a_fetch_without_a_session_leaves_the_one_that_there_is() {
+        let mut sessions = begun();
+        let alone = request((0, -1), &[(9, 5)], &[]);
+        let fetch = sessions.begin(&alone, false, || 78).unwrap();
+        assert_eq!(positions(&fetch), [(9, 5)]);
+        sessions.told(&fetch, [(None, true)].into_iter());
+        let fetch = step(&mut sessions, &request((77, 1), &[], &[])).unwrap();
+        assert_eq!(positions(&fetch), [(0, 10), (1, 20), (2, 30)]);
     }
 
     #[test]
