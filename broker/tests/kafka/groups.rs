@@ -10,7 +10,7 @@ use corelog_protocol::kafka::messages::offset_fetch::{
 };
 use corelog_protocol::kafka::messages::sync_group::SyncGroupRequestAssignment;
 use corelog_protocol::kafka::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FetchRequest, HeartbeatRequest,
     HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
     OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
     SyncGroupRequest, SyncGroupResponse,
@@ -20,6 +20,7 @@ use corelog_protocol::{ErrorCode, TopicId};
 use tempfile::TempDir;
 
 use super::KafkaClient;
+use super::client::fetch_of;
 use crate::harness::{BrokerProcess, until};
 
 const GROUP: &str = "billing";
@@ -298,6 +299,33 @@ fn a_group_has_one_protocol_at_a_time() {
     let drawn = join(&mut client, "", None);
     assert_eq!(drawn.error, ErrorCode::InconsistentGroupProtocol);
     assert_eq!(beat(&mut client, -1), (ErrorCode::None, -1));
+}
+
+#[test]
+fn a_broker_that_stops_waits_for_nobody_who_waits_for_others() {
+    let folder = TempDir::new().unwrap();
+    let settings = format!("{SETTINGS}shutdown.drain.ms = 300000\n");
+    let broker = BrokerProcess::start_with(folder.path(), 2, &settings);
+    let [mut first, mut second, mut reader] =
+        [(); 3].map(|()| KafkaClient::connect(broker.kafka()));
+    let alone = join_anew(&mut first);
+    let drawn = join(&mut second, "", None);
+    second.send(KafkaApi::JoinGroup, 7, &join_of(&drawn.member, None));
+    until(|| heartbeat(&mut first, &alone) == ErrorCode::RebalanceInProgress);
+    let id = reader.topic("orders");
+    let fetch = FetchRequest {
+        max_wait_ms: 300_000,
+        min_bytes: 1,
+        ..fetch_of("orders", id, 0)
+    };
+    reader.send(KafkaApi::Fetch, 12, &fetch);
+    assert!(broker.stop().success());
+
+    // The round was not over: nobody is a member of it. All join anew.
+    let broker = BrokerProcess::start(&folder.path().join("data"), 2);
+    let mut client = KafkaClient::connect(broker.kafka());
+    until(|| join(&mut client, &drawn.member, None).error == ErrorCode::UnknownMemberId);
+    assert_eq!(join_anew(&mut client).error, ErrorCode::None);
 }
 
 #[test]

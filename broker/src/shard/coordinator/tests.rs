@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod waiting_heartbeats;
+mod waiting_members;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
