@@ -439,20 +439,20 @@ fn bind_kafka(
     let Some(first) = &config.kafka_listen else {
         return Ok(Vec::new());
     };
+    let nth = |port: u16, number: u16| {
+        port.checked_add(number).ok_or_else(|| StartError::Listen {
+            address: ListenAddress::new(first.host(), port).to_string(),
+            source: io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the ports that follow it, of which kafka.shard.listeners takes one for each core, end at 65535",
+            ),
+        })
+    };
     let bind_node = |number| {
+        nth(config.kafka_advertised_port, number)?;
         let address = match first.port() {
             0 => first.clone(),
-            port => {
-                let port = port.checked_add(number).ok_or_else(|| StartError::Listen {
-                    address: first.to_string(),
-                    source: io::Error::new(
-                        io::ErrorKind::InvalidInput,
-                        "the ports that follow it, of which kafka.shard.listeners takes one for each core, end at \
-                         65535",
-                    ),
-                })?;
-                ListenAddress::new(first.host(), port)
-            }
+            port => ListenAddress::new(first.host(), nth(port, number)?),
         };
         let socket = bind(&address, ListeningSocket::bind)?;
         let bound = socket.local_addr().map_err(listen_error(&address))?;

@@ -73,6 +73,23 @@ fn a_port_in_use_is_refused_by_its_address() {
 }
 
 #[test]
+fn ports_of_nodes_that_there_cannot_be_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let options = [
+        "CORELOG_KAFKA_SHARD_LISTENERS=true",
+        "CORELOG_KAFKA_ADVERTISED_PORT=65535",
+    ];
+    let Err(refused) = BrokerProcess::try_start(folder.path(), 2, &options) else {
+        panic!("the broker started");
+    };
+    let told = refused.errors;
+    assert!(
+        told.contains("65535") && told.contains("kafka.shard.listeners"),
+        "{told}"
+    );
+}
+
+#[test]
 fn settings_of_groups_are_checked_before_anything_starts() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");

@@ -9,6 +9,9 @@ use super::{Allowed, Assignors, ByteSize, ConfigError, Cores, ListenAddress, Ori
 /// Kafka's group times are numbers of 32 bits.
 const LONGEST_GROUP_MILLIS: u64 = i32::MAX as u64;
 
+/// With `kafka.shard.listeners`, a node's id is its broker's, times this, plus its number.
+pub(crate) const KAFKA_NODES_PER_BROKER: i32 = 1024;
+
 config_table! {
     /// Everything that a broker is told at its start. Kafka's names where Kafka has the setting.
     ///
@@ -67,7 +70,7 @@ config_table! {
         /// thread for each.
         "kafka.shard.nodes.max" =>
             kafka_shard_nodes_max: u16 = 8,
-            Allowed::integer(1, 1024);
+            Allowed::integer(1, KAFKA_NODES_PER_BROKER as i64);
 
         /// Whether a topic that Kafka's clients ask for and that is not there is created, with the defaults of
         /// this broker. Native clients create their topics themselves.
@@ -411,6 +414,17 @@ impl BrokerConfig {
             .check_defaults()
             .map_err(|found| contradiction(found.to_string()))?;
         self.check_groups()?;
+        if self.kafka_shard_listeners {
+            let most = u64::from(i32::MAX.unsigned_abs() / KAFKA_NODES_PER_BROKER.unsigned_abs());
+            let id = u64::from(self.broker_id.get().unsigned_abs());
+            not_above(
+                ("broker.id", id),
+                (
+                    "the largest with which `kafka.shard.listeners` has ids for nodes",
+                    most,
+                ),
+            )?;
+        }
         let partitions = ("topic.partitions.max", u64::from(self.topic_partitions_max));
         not_above(("num.partitions", self.num_partitions.into()), partitions)?;
         let offsets_partitions = self.offsets_topic_num_partitions.into();

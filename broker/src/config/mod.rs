@@ -25,7 +25,7 @@ mod tests;
 pub use allowed::Allowed;
 pub use assignors::{Assignor, Assignors};
 pub use broker_config::BrokerConfig;
-pub(crate) use broker_config::is_cluster_id;
+pub(crate) use broker_config::{KAFKA_NODES_PER_BROKER, is_cluster_id};
 pub use byte_size::ByteSize;
 pub use contradiction::Contradiction;
 pub use cores::{Cores, CoresError};

@@ -269,6 +269,10 @@ fn settings_that_contradict_each_other_are_refused() {
     let refused = config.validate().unwrap_err().to_string();
     assert!(refused.contains("`journal.files`"), "{refused}");
     assert!(broker_with("cluster.id", "a b").is_err());
+    let shown_as_nodes = |id| broker_of(&[("broker.id", id), ("kafka.shard.listeners", "true")]);
+    assert!(shown_as_nodes("2097151").is_ok());
+    assert!(shown_as_nodes("2097152").is_err());
+    assert!(broker_of(&[("broker.id", "2097152")]).is_ok());
 }
 
 fn broker_of(settings: &[(&str, &str)]) -> Result<BrokerConfig, ConfigError> {

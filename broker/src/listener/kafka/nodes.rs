@@ -6,11 +6,8 @@
 
 use corelog_protocol::{BrokerId, PartitionIndex, ShardId, TopicId};
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, KAFKA_NODES_PER_BROKER};
 use crate::metadata::{MetadataImage, shard_of};
-
-/// Nodes of one broker at most: a node's id is its broker's, times this, plus its number.
-const NODES_PER_BROKER: i32 = 1024;
 
 /// How this broker's cores are shown.
 #[derive(Clone, Debug)]
@@ -67,7 +64,7 @@ impl Nodes {
         match self.per_shard {
             true => {
                 let nodes = i32::try_from(self.ports.len()).expect("ports are 16 bits");
-                broker.get() * NODES_PER_BROKER + i32::from(shard.get()) % nodes
+                broker.get() * KAFKA_NODES_PER_BROKER + i32::from(shard.get()) % nodes
             }
             false => broker.get(),
         }
