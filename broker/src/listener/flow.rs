@@ -236,6 +236,7 @@ impl Drop for InFlight {
             .set(flow.requests_in_flight.get() - 1);
         flow.bytes_in_flight
             .set(flow.bytes_in_flight.get() - self.bytes);
+        flow.watch.served(flow.clock.get());
         flow.room.wake();
     }
 }

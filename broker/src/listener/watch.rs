@@ -76,6 +76,13 @@ impl Watch {
         }
     }
 
+    /// Something was done for the peer: from now on it is idle, if it asks for nothing.
+    pub(super) fn served(&self, now: Tick) {
+        if self.phase.get() == Phase::BetweenFrames {
+            self.since.set(now);
+        }
+    }
+
     /// A send to the peer begins (`Some`) or is over.
     pub(super) fn set_sending(&self, since: Option<Tick>) {
         self.sending_since.set(since);
@@ -255,6 +262,21 @@ mod tests {
         assert_eq!(first_overdue(&watch, true), None);
         watch.enter(Phase::HeldBack, 0);
         assert_eq!(first_overdue(&watch, false), None);
+    }
+
+    #[test]
+    fn a_connection_that_was_answered_is_idle_from_then_on() {
+        let watch = greeted_watch();
+        watch.enter(Phase::BetweenFrames, 0);
+        watch.served(30);
+        assert_eq!(first_overdue(&watch, false), Some(30 + 17));
+        watch.enter_frame(30, 40);
+        watch.served(45);
+        assert_eq!(
+            first_overdue(&watch, false),
+            Some(40 + 9),
+            "a frame under way is none"
+        );
     }
 
     #[test]

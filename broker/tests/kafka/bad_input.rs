@@ -1,9 +1,11 @@
 //! Whatever comes out of a socket: Kafka's error codes where it can be answered, the end of the connection where it cannot,
 //! as Kafka does it; it is counted, and no other connection notices.
 
+use std::time::Duration;
+
 use corelog_protocol::kafka::messages::fetch::FetchPartition;
 use corelog_protocol::kafka::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FindCoordinatorRequest,
+    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
     FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataResponse,
     ProduceRequest, SaslHandshakeRequest, SaslHandshakeResponse,
 };
@@ -73,6 +75,81 @@ fn a_request_that_breaks_off_is_counted() {
         stranger.assert_closed();
         until(|| counted(&broker, "truncated") - before == 1.0);
     }
+}
+
+#[test]
+fn a_request_that_stands_still_and_a_connection_without_any_are_closed() {
+    let folder = TempDir::new().unwrap();
+    let settings = "connection.stall.timeout.ms = 100\nconnections.max.idle.ms = 3000\n";
+    let broker = BrokerProcess::start_with(folder.path(), 1, settings);
+    let mut waiting = KafkaClient::connect(broker.kafka());
+    let id = waiting.topic("orders");
+    let mut silent = KafkaClient::connect(broker.kafka());
+    let mut stranger = KafkaClient::connect(broker.kafka());
+    stranger.send_raw(&frame(KafkaApi::Metadata.key(), 0, 1, &[0, 0, 0, 0])[..9]);
+    // Longer than a request may stand still, and than a connection may be idle: what waits here is the broker.
+    let fetch = FetchRequest {
+        max_wait_ms: 4_000,
+        min_bytes: 1,
+        ..fetch_of("orders", id, 0)
+    };
+    let body = waiting.ask(KafkaApi::Fetch, 12, &fetch);
+    assert_eq!(FetchResponse::decode(&body, 12).unwrap().error_code, 0);
+    stranger.assert_closed();
+    assert_eq!(counted(&broker, "timed_out"), 1.0);
+    silent.assert_closed();
+    let closed = "corelog_connections_idle_closed_total";
+    assert_eq!(broker.metrics().total(closed), 2.0);
+    // It was answered a moment ago, however long that took. In this time a connection that is idle would be noticed.
+    std::thread::sleep(Duration::from_millis(500));
+    waiting.topic("orders");
+}
+
+#[test]
+fn promises_of_large_requests_cost_nothing_and_keep_nobody_waiting() {
+    let folder = TempDir::new().unwrap();
+    // A quarter of this is for received requests.
+    let settings = "shard.memory.bytes = 67108864\nsocket.request.max.bytes = 33554432\n";
+    let broker = BrokerProcess::start_with(folder.path(), 1, settings);
+    let mut bystander = KafkaClient::connect(broker.kafka());
+    bystander.topic("orders");
+    let before = broker.resident_bytes();
+    let liars: Vec<_> = (0..1000)
+        .map(|_| {
+            let mut liar = KafkaClient::connect(broker.kafka());
+            let mut promise = frame(KafkaApi::Produce.key(), 9, 1, &[0; 100]);
+            promise[..4].copy_from_slice(&(32_i32 << 20).to_be_bytes());
+            liar.send_raw(&promise);
+            liar
+        })
+        .collect();
+    let large = "x".repeat(1_000_000);
+    let produced = bystander.produce(-1, "orders", &batch_of([large.as_str()]));
+    assert_eq!(produced.error, ErrorCode::None);
+    let cost = broker.resident_bytes().saturating_sub(before);
+    assert!(cost < 32 << 20, "{cost} bytes for promises");
+    drop(liars);
+    until(|| broker.metrics().total("corelog_receive_bytes") == 0.0);
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn a_client_that_takes_no_answers_is_dropped() {
+    let folder = TempDir::new().unwrap();
+    let settings = "connection.stall.timeout.ms = 200\n";
+    let broker = BrokerProcess::start_with(folder.path(), 1, settings);
+    let mut bystander = KafkaClient::connect(broker.kafka());
+    let id = bystander.topic("orders");
+    let value = "x".repeat(900_000);
+    bystander.produce(-1, "orders", &batch_of([value.as_str()]));
+    let mut greedy = KafkaClient::connect(broker.kafka());
+    for _ in 0..100 {
+        greedy.send(KafkaApi::Fetch, 12, &fetch_of("orders", id, 0));
+    }
+    until(|| broker.metrics().total("corelog_connections") <= 1.0);
+    let produced = bystander.produce(-1, "orders", &batch_of(["unharmed"]));
+    assert_eq!(produced.error, ErrorCode::None);
+    assert!(broker.stop().success());
 }
 
 #[test]
