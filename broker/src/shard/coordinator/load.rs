@@ -59,12 +59,16 @@ pub(super) async fn load(workplace: &Workplace) -> Result<Coordinator, LoadError
     machine.loaded(now());
     workplace.metrics.group_loads.increment();
     workplace.present.groups.set(machine.groups());
-    tracing::info!(
-        partition = %workplace.id,
-        "loaded {} groups from {records} records in {:?}",
-        machine.groups(),
-        started.elapsed()
-    );
+    match records {
+        // Such are all of a new topic.
+        0 => tracing::debug!(partition = %workplace.id, "there are no groups to be loaded"),
+        _ => tracing::info!(
+            partition = %workplace.id,
+            "loaded {} groups from {records} records in {:?}",
+            machine.groups(),
+            started.elapsed()
+        ),
+    }
     Ok(machine)
 }
 
