@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use corelog_protocol::{Acks, Compression, Durability};
 
 use crate::cores::CoreChoice;
@@ -36,9 +36,13 @@ The exit code is 0 only if every record sent was acknowledged and came back as i
     name = "corelog-bench",
     version,
     max_term_width = 100,
-    after_long_help = SHARES
+    after_long_help = SHARES,
+    args_conflicts_with_subcommands = true
 )]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Measure these brokers (HOST:PORT,...) instead of an embedded one
     #[arg(long, value_name = "LIST")]
     pub(crate) brokers: Option<String>,
@@ -147,6 +151,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
+    /// Write the report with plots to this file as well: one page of HTML
+    #[arg(long, value_name = "FILE", conflicts_with = "verify")]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Write the latencies to this file, as a log of HdrHistograms
+    #[arg(long, value_name = "FILE", conflicts_with = "verify")]
+    pub(crate) histograms: Option<PathBuf>,
+
     /// Folder for the run's temporary folder: on the disk to be measured. Default: this one
     #[arg(
         long,
@@ -156,6 +168,21 @@ pub(crate) struct Args {
         conflicts_with = "brokers"
     )]
     pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Compare reports that were written with --format json: every figure beside
+    /// each other, and as a ratio to the first
+    Compare {
+        /// The reports, that to compare with first
+        #[arg(required = true, num_args = 2.., value_name = "FILE")]
+        reports: Vec<PathBuf>,
+
+        /// Write the comparison with plots to this file as well: one page of HTML
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,12 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Longer latencies than this are recorded as this.
 const LONGEST: Duration = Duration::from_secs(120);
 
+/// Points of a distribution from one quantile to the one that is half as far from 1.
+const STEPS_PER_HALF: u32 = 4;
+
 /// A histogram with three significant digits.
+#[derive(Clone, Debug)]
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
@@ -27,6 +31,21 @@ impl Latencies {
         self.0.add(&other.0).expect("both have the same bounds");
     }
 
+    /// In nanoseconds.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// The whole of it, with ever finer steps towards the largest.
+    pub(crate) fn distribution(&self) -> Distribution {
+        let steps = self.0.iter_quantiles(STEPS_PER_HALF);
+        let point = |step: hdrhistogram::iterators::IterationValue<u64>| Point {
+            quantile: step.quantile(),
+            us: step.value_iterated_to() as f64 / 1_000.0,
+        };
+        Distribution(steps.map(point).collect())
+    }
+
     pub(crate) fn summary(&self) -> LatencySummary {
         let micros = |nanos: u64| nanos as f64 / 1_000.0;
         LatencySummary {
@@ -39,8 +58,26 @@ impl Latencies {
     }
 }
 
+/// A histogram as a curve: what share of the latencies is at or below how much.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Distribution(pub(crate) Vec<Point>);
+
+impl Distribution {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Point {
+    /// From 0 to 1.
+    pub(crate) quantile: f64,
+    pub(crate) us: f64,
+}
+
 /// What the report shows of a histogram.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct LatencySummary {
     pub(crate) count: u64,
     pub(crate) p50_us: f64,
@@ -67,6 +104,8 @@ impl fmt::Display for Micros {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     #[test]
@@ -80,6 +119,20 @@ mod tests {
         assert!((summary.p50_us - 500.0).abs() < 5.0, "{summary:?}");
         assert!((summary.p99_us - 990.0).abs() < 10.0, "{summary:?}");
         assert!((summary.max_us - 1_000.0).abs() < 2.0, "{summary:?}");
+    }
+
+    #[test]
+    fn a_distribution_rises_from_the_median_to_the_largest() {
+        let mut latencies = Latencies::new();
+        for micros in 1..=1_000 {
+            latencies.record(Duration::from_micros(micros));
+        }
+        let Distribution(points) = latencies.distribution();
+        assert!(points.is_sorted_by(|a, b| a.quantile <= b.quantile && a.us <= b.us));
+        let at = |quantile: f64| points.iter().find(|it| it.quantile >= quantile).unwrap().us;
+        assert!((at(0.5) - 500.0).abs() < 5.0);
+        assert!((at(1.0) - 1_000.0).abs() < 2.0);
+        assert_eq!(Latencies::new().distribution(), Distribution::default());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The machine a run was made on, and how busy its cores were meanwhile.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A run during which the hypervisor took more than this share of the CPU is
 /// said to be disturbed.
@@ -14,7 +16,7 @@ pub(crate) const STEAL_WORTH_SAYING: f64 = 0.02;
 pub(crate) const OTHERS_WORTH_SAYING: f64 = 0.15;
 
 /// What a reader needs to know to compare two reports.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
     pub(crate) cpu: Option<String>,
@@ -22,10 +24,14 @@ pub(crate) struct Machine {
     /// The frequency governor of the first core, where there is one.
     pub(crate) governor: Option<String>,
     pub(crate) memory_bytes: Option<u64>,
+    /// What the run's files were on: device and file system.
+    #[serde(default)]
+    pub(crate) disk: Option<String>,
 }
 
 impl Machine {
-    pub(crate) fn observe() -> Self {
+    /// `folder`: where the run's files were, if they were here.
+    pub(crate) fn observe(folder: Option<&Path>) -> Self {
         let governor = line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
         Self {
             cores: thread::available_parallelism().map_or(1, usize::from),
@@ -35,8 +41,29 @@ impl Machine {
             memory_bytes: field_of("/proc/meminfo", "MemTotal")
                 .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok())
                 .map(|kib| kib * 1024),
+            disk: folder.and_then(disk_of),
         }
     }
+}
+
+/// `/dev/vda (ext4)`, from the line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)) with the folder's device number.
+fn disk_of(folder: &Path) -> Option<String> {
+    let device = fs::metadata(folder).ok()?.dev();
+    let number = format!("{}:{}", libc::major(device), libc::minor(device));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounted(&mounts, &number)
+}
+
+fn mounted(mounts: &str, number: &str) -> Option<String> {
+    mounts.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        if mount.split(' ').nth(2)? != number {
+            return None;
+        }
+        let mut fields = file_system.split(' ');
+        let (kind, source) = (fields.next()?, fields.next()?);
+        Some(format!("{source} ({kind})"))
+    })
 }
 
 fn line_of(path: &str) -> Option<String> {
@@ -170,6 +197,15 @@ mod tests {
         assert!((after.busy_since(&before, &[1]) - 0.3).abs() < 1e-9);
         assert!((after.busy_since(&before, &[0, 1]) - 0.5).abs() < 1e-9);
         assert!((after.others_since(&before) - 0.15).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_disk_is_that_of_the_mount_with_the_device() {
+        let mounts = "22 1 8:2 / / rw,relatime shared:1 - xfs /dev/sda2 rw\n\
+                      31 22 254:0 / /data rw shared:9 master:1 - ext4 /dev/vda rw,discard\n";
+        assert_eq!(mounted(mounts, "254:0").as_deref(), Some("/dev/vda (ext4)"));
+        assert_eq!(mounted(mounts, "8:2").as_deref(), Some("/dev/sda2 (xfs)"));
+        assert_eq!(mounted(mounts, "8:1"), None);
     }
 
     #[test]

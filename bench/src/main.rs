@@ -14,21 +14,24 @@ mod quantity;
 mod report;
 mod scratch;
 mod suite;
+mod timeline;
 mod verify;
 mod workload;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use args::{Args, Format};
+use args::{Args, Command, Format};
 use embedded::{Embedded, Options};
 use plan::Plan;
 use report::Report;
+use report::compare::{Comparison, Run};
 use scratch::Scratch;
 use suite::Suite;
 use verify::{VerifyPlan, VerifyReport};
@@ -47,6 +50,12 @@ fn main() -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
+    if let Some(Command::Compare { reports, html }) = &args.command {
+        return match compare(reports, html.as_deref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        };
+    }
     if args.verify {
         return match run_verification(&args) {
             Ok(report) if report.is_good() => ExitCode::SUCCESS,
@@ -70,6 +79,21 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+fn compare(reports: &[PathBuf], html: Option<&Path>) -> Result<()> {
+    let read = |path: &PathBuf| {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        let report = serde_json::from_str(&text)
+            .with_context(|| format!("{name} is no report of a run with --format json"))?;
+        anyhow::Ok(Run { name, report })
+    };
+    let runs = reports.iter().map(read).collect::<Result<_>>()?;
+    let comparison = Comparison::new(runs)?;
+    let html = Extra::create(html)?;
+    print!("{}", comparison.to_text());
+    html.write(|out| Ok(out.write_all(comparison.to_html()?.as_bytes())?))
+}
+
 fn run_verification(args: &Args) -> Result<VerifyReport> {
     let plan = VerifyPlan::new(args, &cores::available())?;
     interrupt::watch()?;
@@ -84,6 +108,8 @@ fn run_verification(args: &Args) -> Result<VerifyReport> {
 
 fn run(args: &Args) -> Result<Report> {
     let plan = Plan::new(args, &cores::available())?;
+    let html = Extra::create(args.html.as_deref())?;
+    let histograms = Extra::create(args.histograms.as_deref())?;
     interrupt::watch()?;
     let report = match &plan.brokers {
         Some(brokers) => Suite::new(&plan, brokers.clone(), None).run()?,
@@ -94,6 +120,8 @@ fn run(args: &Args) -> Result<Report> {
         Format::Json => report.to_json().context("cannot write JSON")? + "\n",
     };
     show(args, &text)?;
+    html.write(|out| Ok(out.write_all(report::html::page(&report)?.as_bytes())?))?;
+    histograms.write(|out| report::histograms::write(&report, out))?;
     Ok(report)
 }
 
@@ -114,6 +142,27 @@ fn run_embedded(plan: &Plan) -> Result<Report> {
         Err(error) => tracing::warn!("the report lacks the broker's own figures: {error:#}"),
     }
     Ok(report)
+}
+
+/// A file beside the report, made before the run: that it cannot be written is no news for its end.
+struct Extra<'a>(Option<(&'a Path, File)>);
+
+impl<'a> Extra<'a> {
+    fn create(path: Option<&'a Path>) -> Result<Self> {
+        let create = |path: &'a Path| {
+            let file = File::create(path);
+            let file = file.with_context(|| format!("cannot write to {}", path.display()))?;
+            anyhow::Ok((path, file))
+        };
+        Ok(Self(path.map(create).transpose()?))
+    }
+
+    fn write(self, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+        let Some((path, mut file)) = self.0 else {
+            return Ok(());
+        };
+        write(&mut file).with_context(|| format!("cannot write to {}", path.display()))
+    }
 }
 
 fn show(args: &Args, text: &str) -> Result<()> {

@@ -100,6 +100,81 @@ fn a_short_run_reads_every_record_back_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_run_leaves_a_page_and_a_log_of_histograms_and_its_report_can_be_compared() {
+    let (folder, results) = (folder(), folder());
+    let path = |name: &str| results.path().join(name).display().to_string();
+    let [report, page, log, comparison] = [
+        "report.json",
+        "page.html",
+        "latency.hlog",
+        "comparison.html",
+    ]
+    .map(path);
+    let arguments = [
+        "--records",
+        "300",
+        "--durability",
+        "written",
+        "--batch-size",
+        "16KiB",
+        "--format",
+        "json",
+        "--output",
+        &report,
+        "--html",
+        &page,
+        "--histograms",
+        &log,
+    ];
+    let run = bench(folder.path(), &arguments).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("--records 300") && page.contains("<svg"));
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("Tag=produce-written-16-KiB,"), "{log}");
+
+    let compare = ["compare", &report, &report, "--html", &comparison];
+    let compared = Command::new(env!("CARGO_BIN_EXE_corelog-bench"))
+        .args(compare)
+        .output()
+        .unwrap();
+    assert_eq!(compared.status.code(), Some(0), "{}", stderr(&compared));
+    let text = String::from_utf8(compared.stdout).unwrap();
+    let line = text.lines().find(|line| line.starts_with("produce"));
+    assert!(line.unwrap().ends_with("1.00"), "{text}");
+    assert!(
+        std::fs::read_to_string(comparison)
+            .unwrap()
+            .contains("<table>")
+    );
+}
+
+#[test]
+fn what_cannot_be_written_or_read_is_told_with_its_path() {
+    let folder = folder();
+    let nowhere = folder.path().join("nowhere").join("page.html");
+    let nowhere = nowhere.to_str().unwrap();
+    for flag in ["--html", "--histograms"] {
+        let output = bench(folder.path(), &[flag, nowhere]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(nowhere), "{}", stderr(&output));
+    }
+    let no_report = folder.path().join("no.json");
+    std::fs::write(&no_report, "{\"a\": 1}").unwrap();
+    let no_report = no_report.to_str().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_corelog-bench"))
+        .args(["compare", no_report, no_report])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains(no_report) && told.contains("--format json"),
+        "{told}"
+    );
+}
+
+#[test]
 fn two_cores_share_the_load_and_no_request_meets_the_wrong_one() {
     let cores = std::thread::available_parallelism().unwrap().get();
     if cores < 2 {

@@ -12,7 +12,7 @@ pub(crate) mod target;
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::interrupt;
 use crate::latency::LatencySummary;
@@ -32,7 +32,7 @@ impl Transfer {
 }
 
 /// The machine's own figures; `None` where one could not be measured.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Ceilings {
     pub(crate) loopback_stream_mb_per_s: f64,
     pub(crate) loopback_round_trip: LatencySummary,

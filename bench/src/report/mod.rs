@@ -1,27 +1,44 @@
 //! What a run found out: plain data, shown as text or JSON.
 
+pub(crate) mod compare;
+pub(crate) mod histograms;
+pub(crate) mod html;
+mod plot;
 mod text;
 
-use serde::Serialize;
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::ceilings::Ceilings;
-use crate::latency::LatencySummary;
+use crate::latency::{Distribution, Latencies, LatencySummary};
 use crate::machine::{Machine, OTHERS_WORTH_SAYING, STEAL_WORTH_SAYING};
+use crate::timeline::{self, Timeline};
 use crate::workload::ledger::Verdict;
 
 /// Everything a reader needs to judge the figures. The names are those of the
 /// JSON form, whose later versions only add to it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    pub(crate) version: &'static str,
+    pub(crate) version: Cow<'static, str>,
+    /// The command line that made it.
+    #[serde(default)]
+    pub(crate) command: String,
+    /// When the run began, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) started_unix_s: u64,
     pub(crate) machine: Machine,
     pub(crate) settings: Settings,
     /// Absent where the broker's machine may be another one.
     pub(crate) ceilings: Option<Ceilings>,
+    /// Seconds that a step of every timeline takes.
+    #[serde(default = "timeline_step")]
+    pub(crate) timeline_step_s: f64,
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) latency: Vec<Latency>,
     /// Absent unless `--group` was given.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) group: Option<Group>,
     pub(crate) verdict: Verdict,
     pub(crate) broker: Option<BrokerFigures>,
@@ -32,10 +49,28 @@ pub(crate) struct Report {
     pub(crate) elapsed_s: f64,
     /// A signal ended the run before its time.
     pub(crate) interrupted: bool,
+    /// The latencies themselves, for a log of histograms.
+    #[serde(skip)]
+    pub(crate) recordings: Vec<Recording>,
+}
+
+/// What one histogram was filled with, and when.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(crate) what: String,
+    /// Since the run began.
+    pub(crate) began: Duration,
+    pub(crate) took: Duration,
+    pub(crate) latencies: Latencies,
+}
+
+/// Older reports have no timelines, and no need to know.
+fn timeline_step() -> f64 {
+    timeline::STEP.as_secs_f64()
 }
 
 /// The load as it was asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
     /// `embedded`, or the bootstrap servers.
     pub(crate) brokers: String,
@@ -46,15 +81,15 @@ pub(crate) struct Settings {
     pub(crate) record_bytes: usize,
     pub(crate) producers: usize,
     pub(crate) consumers: usize,
-    pub(crate) acks: &'static str,
-    pub(crate) compression: &'static str,
+    pub(crate) acks: Cow<'static, str>,
+    pub(crate) compression: Cow<'static, str>,
     /// How cores and clients are said in one line.
-    #[serde(skip)]
+    #[serde(default)]
     pub(crate) layout: String,
 }
 
 /// One line of the throughput table: medians of slices.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Throughput {
     pub(crate) what: String,
     pub(crate) mb_per_s: f64,
@@ -66,12 +101,18 @@ pub(crate) struct Throughput {
     pub(crate) busy: Option<Busy>,
     pub(crate) slices_mb_per_s: Vec<f64>,
     pub(crate) ceiling_slices_mb_per_s: Vec<f64>,
+    /// All slices, one after the other.
+    #[serde(default)]
+    pub(crate) timeline_mb_per_s: Timeline,
+    /// Of [`Throughput::acknowledged_after`]; producing only.
+    #[serde(default, skip_serializing_if = "Distribution::is_empty")]
+    pub(crate) acknowledgements: Distribution,
 }
 
 /// What a rate is a share of.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RateCeiling {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) mb_per_s: f64,
     pub(crate) share: f64,
 }
@@ -79,7 +120,7 @@ pub(crate) struct RateCeiling {
 impl RateCeiling {
     pub(crate) fn new(name: &'static str, ceiling: f64, reached: f64) -> Self {
         Self {
-            name,
+            name: name.into(),
             mb_per_s: ceiling,
             share: if ceiling > 0.0 {
                 reached / ceiling
@@ -91,14 +132,14 @@ impl RateCeiling {
 }
 
 /// Shares of the cores' time, from 0 to 1.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Busy {
     pub(crate) broker: f64,
     pub(crate) clients: f64,
 }
 
 /// One line of the latency table.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) what: String,
     /// Records a second, counted from the time each was due; `None` when each
@@ -107,12 +148,14 @@ pub(crate) struct Latency {
     #[serde(flatten)]
     pub(crate) measured: LatencySummary,
     pub(crate) ceiling: Option<LatencyCeiling>,
+    #[serde(default)]
+    pub(crate) distribution: Distribution,
 }
 
 /// The least that a record's way can take on this machine, at the median.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LatencyCeiling {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) p50_us: f64,
     /// How much of the measured median that is.
     pub(crate) share: f64,
@@ -121,7 +164,7 @@ pub(crate) struct LatencyCeiling {
 impl LatencyCeiling {
     pub(crate) fn new(name: &'static str, ceiling_us: f64, measured_us: f64) -> Self {
         Self {
-            name,
+            name: name.into(),
             p50_us: ceiling_us,
             share: if measured_us > 0.0 {
                 ceiling_us / measured_us
@@ -133,7 +176,7 @@ impl LatencyCeiling {
 }
 
 /// What was measured of a consumer group.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) members: usize,
     pub(crate) partitions: usize,
@@ -146,7 +189,7 @@ pub(crate) struct Group {
 }
 
 /// One more member joins the group under load, and leaves it again.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Rebalance {
     /// Records a second that were to be sent, and that were sent.
     pub(crate) rate: u64,
@@ -166,7 +209,7 @@ pub(crate) struct Rebalance {
 }
 
 /// From the broker's own metrics, at the end of the run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct BrokerFigures {
     /// Requests that reached a core that does not own their partition.
     pub(crate) mesh_hops: u64,
@@ -181,16 +224,27 @@ impl Report {
         self.verdict.is_good() && group.is_none_or(|group| group.verdict.is_good())
     }
 
+    /// Every line about throughput, the group's as well.
+    fn all_throughput(&self) -> Vec<&Throughput> {
+        let group = self.group.iter().map(|group| &group.throughput);
+        self.throughput.iter().chain(group).collect()
+    }
+
+    /// The hypervisor took so much that what stands beyond the medians of latencies says nothing.
+    fn tails_are_void(&self) -> bool {
+        self.steal > STEAL_WORTH_SAYING
+    }
+
     /// What keeps the figures from being what they could be, as sentences.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.interrupted {
             remarks.push("Interrupted: the figures are of a part of the run.".to_owned());
         }
-        if self.steal > STEAL_WORTH_SAYING {
+        if self.tails_are_void() {
             remarks.push(format!(
                 "The hypervisor gave {:.0} % of this machine's CPU time to others: trust the \
-                 shares more than the figures.",
+                 shares more than the figures, and latencies in brackets not at all.",
                 self.steal * 100.0
             ));
         }

@@ -23,8 +23,9 @@ fn write_all(report: &Report, out: &mut String) -> fmt::Result {
     if !report.throughput.is_empty() {
         write_throughput("Throughput", "ceiling", &report.throughput, out)?;
     }
+    write_timelines(&report.all_throughput(), out)?;
     if !report.latency.is_empty() {
-        write_latency(&report.latency, out)?;
+        write_latency(&report.latency, report.tails_are_void(), out)?;
     }
     if let Some(group) = &report.group {
         group::write(group, out)?;
@@ -149,7 +150,36 @@ fn write_throughput(
     Ok(())
 }
 
-fn write_latency(lines: &[Latency], out: &mut String) -> fmt::Result {
+/// How even each figure was.
+fn write_timelines(lines: &[&Throughput], out: &mut String) -> fmt::Result {
+    /// Blocks of a sparkline.
+    const WIDTH: usize = 48;
+    let told = lines.iter().filter_map(|line| {
+        let range = line.timeline_mb_per_s.range()?;
+        Some((line, range))
+    });
+    for (index, (line, (lowest, highest))) in told.enumerate() {
+        if index == 0 {
+            writeln!(
+                out,
+                "\n{:<32}{:<WIDTH$}{:>9}{:>9}",
+                "Throughput over time", "", "lowest", "highest"
+            )?;
+        }
+        writeln!(
+            out,
+            "  {:<30}{:<WIDTH$}{:>9}{:>9}",
+            line.what,
+            line.timeline_mb_per_s.sparkline(WIDTH),
+            Thousands::of(lowest),
+            Thousands::of(highest)
+        )?;
+    }
+    Ok(())
+}
+
+/// `tails_are_void`: what stands beyond the medians is put in brackets.
+fn write_latency(lines: &[Latency], tails_are_void: bool, out: &mut String) -> fmt::Result {
     write!(
         out,
         "\n{:<32}{:>9}{:>10}{:>10}{:>10}",
@@ -159,6 +189,10 @@ fn write_latency(lines: &[Latency], out: &mut String) -> fmt::Result {
         write!(out, "   {:<36}{:>7}", "ceiling of p50", "share")?;
     }
     writeln!(out)?;
+    let tail = |us| match tails_are_void {
+        true => format!("({})", Micros(us)),
+        false => Micros(us).to_string(),
+    };
     for line in lines {
         let LatencySummary {
             p50_us,
@@ -172,9 +206,9 @@ fn write_latency(lines: &[Latency], out: &mut String) -> fmt::Result {
             "  {:<30}{:>9}{:>10}{:>10}{:>10}",
             line.what,
             Micros(p50_us),
-            Micros(p99_us),
-            Micros(p999_us),
-            Micros(max_us)
+            tail(p99_us),
+            tail(p999_us),
+            tail(max_us)
         )?;
         if let Some(ceiling) = &line.ceiling {
             write!(
@@ -252,4 +286,4 @@ fn end_line(out: &mut String) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

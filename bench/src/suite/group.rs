@@ -136,7 +136,7 @@ impl Suite<'_> {
         let payloads = &Payloads::new(self.plan.record_size);
         let (session, progress) = (&self.session, self.progress.bytes());
         let group = &session.new_group();
-        let (results, busy) = self.watched(|| {
+        let (results, observed) = self.watched(|| {
             clients::run(&self.plan.cores, plan.members, |number| {
                 let attendance = gathering.attendance();
                 async move {
@@ -152,7 +152,7 @@ impl Suite<'_> {
         let mut all = Ledger::default();
         results.iter().for_each(|(_, ledger)| all.merge(ledger));
         let consumed: Vec<&Consumed> = results.iter().map(|(consumed, _)| consumed).collect();
-        Ok((Slice::of_consumers(&consumed, busy), all))
+        Ok((Slice::of_consumers(&consumed, observed), all))
     }
 
     /// `None` if it was interrupted. What the group read is added to `verdict`.

@@ -45,6 +45,7 @@ impl Suite<'_> {
         };
         self.progress
             .step(format!("latency, {what}"), self.plan.times.latency);
+        let began = Instant::now();
         let outcomes = self.exchange(&topic, &ends)?;
         self.delete(&topic)?;
         if interrupt::requested() {
@@ -69,12 +70,14 @@ impl Suite<'_> {
             }
         }
         self.verdict.add(ledger.verdict(&sent, acknowledged));
-        let measured = latencies.summary();
+        let (measured, distribution) = (latencies.summary(), latencies.distribution());
+        self.keep(&what, began, latencies);
         Ok(Some(Latency {
             what,
             rate,
             measured,
             ceiling: self.latency_ceiling(durability, &measured),
+            distribution,
         }))
     }
 

@@ -12,18 +12,20 @@ mod slice;
 mod tail;
 mod throughput;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
 use crate::ceilings::Ceilings;
 use crate::ceilings::disk::ZeroFilled;
 use crate::interrupt;
+use crate::latency::Latencies;
 use crate::machine::{CpuTimes, Machine};
 use crate::plan::{GroupPlan, Plan};
 use crate::progress::Progress;
-use crate::report::{Report, Settings};
+use crate::report::{Recording, Report, Settings};
 use crate::scratch::Scratch;
+use crate::timeline;
 use crate::workload::clients;
 use crate::workload::ledger::Verdict;
 use crate::workload::session::{Session, Topic};
@@ -44,6 +46,8 @@ pub(crate) struct Suite<'a> {
     verdict: Verdict,
     /// How fast every slice was read back.
     read_back: Vec<Slice>,
+    recordings: Vec<Recording>,
+    began: Instant,
 }
 
 impl<'a> Suite<'a> {
@@ -58,12 +62,14 @@ impl<'a> Suite<'a> {
             ceilings: None,
             verdict: Verdict::default(),
             read_back: Vec::new(),
+            recordings: Vec::new(),
+            began: Instant::now(),
         }
     }
 
     /// Measures everything; after an interrupt, reports what was measured until then.
     pub(crate) fn run(mut self) -> Result<Report> {
-        let began = Instant::now();
+        let started = SystemTime::now().duration_since(UNIX_EPOCH);
         let cpu = CpuTimes::now();
         let session = &self.session;
         let existing = clients::run_one(&self.plan.cores, || session.existing_topic())?;
@@ -96,10 +102,13 @@ impl<'a> Suite<'a> {
         };
         let cpu_now = CpuTimes::now();
         Ok(Report {
-            version: env!("CARGO_PKG_VERSION"),
-            machine: Machine::observe(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: command_line(std::env::args()),
+            started_unix_s: started.map_or(0, |since| since.as_secs()),
+            machine: Machine::observe(self.scratch.map(Scratch::path)),
             settings: self.settings(),
             ceilings: self.ceilings,
+            timeline_step_s: timeline::STEP.as_secs_f64(),
             throughput,
             latency,
             group,
@@ -107,9 +116,20 @@ impl<'a> Suite<'a> {
             broker: None,
             steal: cpu_now.steal_since(&cpu),
             others: cpu_now.others_since(&cpu),
-            elapsed_s: began.elapsed().as_secs_f64(),
+            elapsed_s: self.began.elapsed().as_secs_f64(),
             interrupted: interrupt::requested(),
+            recordings: self.recordings,
         })
+    }
+
+    /// Keeps what a figure was made of.
+    fn keep(&mut self, what: &str, began: Instant, latencies: Latencies) {
+        self.recordings.push(Recording {
+            what: what.to_owned(),
+            began: began.duration_since(self.began),
+            took: began.elapsed(),
+            latencies,
+        });
     }
 
     fn settings(&self) -> Settings {
@@ -130,11 +150,24 @@ impl<'a> Suite<'a> {
             record_bytes: self.plan.record_size,
             producers: self.plan.producers,
             consumers: self.plan.consumers,
-            acks: self.plan.acks.name(),
-            compression: self.plan.compression.name(),
+            acks: self.plan.acks.name().into(),
+            compression: self.plan.compression.name().into(),
             layout,
         }
     }
+}
+
+/// As a shell would read it again.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=+.,:/@%".contains(letter);
+    let quoted =
+        arguments.map(
+            |argument| match !argument.is_empty() && argument.chars().all(is_plain) {
+                true => argument,
+                false => format!("'{}'", argument.replace('\'', r"'\''")),
+            },
+        );
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// About how long the run takes, for the progress bar.
@@ -164,7 +197,14 @@ fn median(mut figures: Vec<f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::{command_line, median};
+
+    #[test]
+    fn a_command_line_can_be_given_again() {
+        let arguments = ["bench", "--topic", "it's a", "", "0,2-3"].map(str::to_owned);
+        let line = command_line(arguments.into_iter());
+        assert_eq!(line, r"bench --topic 'it'\''s a' '' 0,2-3");
+    }
 
     #[test]
     fn the_median_is_in_the_middle() {

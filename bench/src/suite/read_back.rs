@@ -27,7 +27,7 @@ impl Suite<'_> {
         let consumers = self.plan.consumers.min(stretches.len());
         let payloads = &Payloads::new(self.plan.record_size);
         let (session, progress) = (&self.session, self.progress.bytes());
-        let (results, busy) = self.watched(|| {
+        let (results, observed) = self.watched(|| {
             clients::run(&self.plan.cores, consumers, |number| {
                 let mine = share_out(stretches, number, consumers);
                 async move {
@@ -39,7 +39,7 @@ impl Suite<'_> {
         let mut all = Ledger::default();
         results.iter().for_each(|(_, ledger)| all.merge(ledger));
         let consumed: Vec<&Consumed> = results.iter().map(|(consumed, _)| consumed).collect();
-        Ok((Slice::of_consumers(&consumed, busy), all))
+        Ok((Slice::of_consumers(&consumed, observed), all))
     }
 
     /// The figure that all slices give together.

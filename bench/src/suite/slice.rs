@@ -6,26 +6,34 @@ use anyhow::Result;
 
 use super::{Suite, median};
 use crate::ceilings::Transfer;
+use crate::latency::Distribution;
 use crate::machine::CpuTimes;
 use crate::report::{Busy, RateCeiling, Throughput};
+use crate::timeline::Timeline;
 use crate::workload::consume::Consumed;
 
 /// What all clients of one slice moved together.
 pub(super) struct Slice {
     pub(super) records: u64,
     pub(super) transfer: Transfer,
+    pub(super) observed: Observed,
+}
+
+/// What was to be seen while a slice ran.
+pub(super) struct Observed {
     pub(super) busy: Busy,
+    pub(super) timeline: Timeline,
 }
 
 impl Slice {
-    pub(super) fn of_consumers(consumed: &[&Consumed], busy: Busy) -> Self {
+    pub(super) fn of_consumers(consumed: &[&Consumed], observed: Observed) -> Self {
         Self {
             records: consumed.iter().map(|part| part.records).sum(),
             transfer: Transfer {
                 bytes: consumed.iter().map(|part| part.bytes).sum(),
                 elapsed: span(consumed.iter().map(|part| (part.started, part.ended))),
             },
-            busy,
+            observed,
         }
     }
 
@@ -35,17 +43,17 @@ impl Slice {
 }
 
 impl Suite<'_> {
-    /// Does `work` and tells how busy the cores were meanwhile.
-    pub(super) fn watched<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, Busy)> {
+    /// Does `work` and tells what was to be seen meanwhile.
+    pub(super) fn watched<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, Observed)> {
         let cores = &self.plan.cores;
         let before = CpuTimes::now();
-        let done = work()?;
+        let (done, timeline) = Timeline::of(self.progress.bytes(), work);
         let after = CpuTimes::now();
         let busy = Busy {
             broker: after.busy_since(&before, &cores.broker),
             clients: after.busy_since(&before, &cores.clients),
         };
-        Ok((done, busy))
+        Ok((done?, Observed { busy, timeline }))
     }
 
     /// The medians of the slices. `ceiling` gets the megabytes a second.
@@ -65,14 +73,16 @@ impl Suite<'_> {
             ceiling: ceiling(mb_per_s),
             acknowledged_after: None,
             busy: own_cores.then(|| Busy {
-                broker: middle(|slice| slice.busy.broker),
-                clients: middle(|slice| slice.busy.clients),
+                broker: middle(|slice| slice.observed.busy.broker),
+                clients: middle(|slice| slice.observed.busy.clients),
             }),
             slices_mb_per_s: slices
                 .iter()
                 .map(|slice| slice.transfer.mb_per_s())
                 .collect(),
             ceiling_slices_mb_per_s: Vec::new(),
+            timeline_mb_per_s: Timeline::join(slices.iter().map(|slice| &slice.observed.timeline)),
+            acknowledgements: Distribution::default(),
         }
     }
 

@@ -107,7 +107,7 @@ impl Suite<'_> {
         let consumers = self.plan.consumers;
         let (session, progress) = (&self.session, self.progress.bytes());
         let until = Instant::now() + time;
-        let (consumed, busy) = self.watched(|| {
+        let (consumed, observed) = self.watched(|| {
             clients::run(&self.plan.cores, consumers, |number| async move {
                 let mut consumer = session.consumer().await?;
                 let mine = share_of_tail(stretches, number, consumers);
@@ -115,7 +115,7 @@ impl Suite<'_> {
             })
         })?;
         let consumed: Vec<&Consumed> = consumed.iter().collect();
-        Ok(Slice::of_consumers(&consumed, busy))
+        Ok(Slice::of_consumers(&consumed, observed))
     }
 }
 

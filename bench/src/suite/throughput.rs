@@ -30,6 +30,7 @@ impl Suite<'_> {
         let mut slices = Vec::new();
         let mut bare_loop = Vec::new();
         let mut latencies = Latencies::new();
+        let began = Instant::now();
         for number in 0..part.slices {
             if interrupt::requested() {
                 break;
@@ -60,6 +61,8 @@ impl Suite<'_> {
             true => self.loopback_ceiling(reached),
         });
         figure.acknowledged_after = Some(latencies.summary());
+        figure.acknowledgements = latencies.distribution();
+        self.keep(&figure.what, began, latencies);
         figure.ceiling_slices_mb_per_s = bare_loop;
         Ok(Some(figure))
     }
@@ -80,7 +83,7 @@ impl Suite<'_> {
         let name = format!("{durability}, {batch_size}, slice {}", number + 1);
         let expected = part.slice.expected();
         self.progress.step(format!("produce, {name}"), expected);
-        let (produced, busy) = self.watched(|| self.produce_all(part, topic))?;
+        let (produced, observed) = self.watched(|| self.produce_all(part, topic))?;
         let sent: Vec<u64> = produced.iter().map(|part| part.sent).collect();
         let stretches = self.written_since(&before, sent.iter().sum())?;
         self.progress.step(format!("read back, {name}"), expected);
@@ -101,7 +104,7 @@ impl Suite<'_> {
         Ok(Some(Slice {
             records,
             transfer,
-            busy,
+            observed,
         }))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::payload::Stamp;
 
@@ -122,7 +122,7 @@ impl Ledger {
 }
 
 /// Whether every record sent was acknowledged and read back as it was sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,

@@ -1,10 +1,11 @@
 use crate::ceilings::Ceilings;
-use crate::latency::LatencySummary;
+use crate::latency::{Distribution, LatencySummary, Point};
 use crate::machine::Machine;
 use crate::report::{
     BrokerFigures, Busy, Group, Latency, LatencyCeiling, RateCeiling, Rebalance, Report, Settings,
     Throughput,
 };
+use crate::timeline::Timeline;
 use crate::workload::ledger::Verdict;
 
 fn latency(p50_us: f64) -> LatencySummary {
@@ -17,15 +18,19 @@ fn latency(p50_us: f64) -> LatencySummary {
     }
 }
 
-fn report() -> Report {
+pub(in crate::report) fn report() -> Report {
     Report {
-        version: "0.1.0",
+        version: "0.1.0".into(),
+        command: "corelog-bench --duration 30".into(),
+        started_unix_s: 1_800_000_000,
+        timeline_step_s: 0.1,
         machine: Machine {
             cores: 2,
             cpu: Some("Example 3 GHz".into()),
             kernel: "6.18".into(),
             governor: None,
             memory_bytes: None,
+            disk: Some("/dev/vda (ext4)".into()),
         },
         settings: Settings {
             brokers: "embedded".into(),
@@ -36,8 +41,8 @@ fn report() -> Report {
             record_bytes: 1024,
             producers: 1,
             consumers: 2,
-            acks: "all",
-            compression: "none",
+            acks: "all".into(),
+            compression: "none".into(),
             layout: "broker on core 0, clients on core 1".into(),
         },
         ceilings: Some(Ceilings {
@@ -60,6 +65,8 @@ fn report() -> Report {
             }),
             slices_mb_per_s: vec![740.0, 750.0, 760.0],
             ceiling_slices_mb_per_s: vec![1_000.0; 3],
+            timeline_mb_per_s: Timeline(vec![800.0, 400.0, 800.0, 800.0]),
+            acknowledgements: curve(900.0),
         }],
         latency: vec![Latency {
             what: "sync, one at a time".into(),
@@ -70,6 +77,7 @@ fn report() -> Report {
                 206.0,
                 400.0,
             )),
+            distribution: curve(400.0),
         }],
         group: None,
         verdict: Verdict {
@@ -86,7 +94,23 @@ fn report() -> Report {
         others: 0.0,
         elapsed_s: 30.2,
         interrupted: false,
+        recordings: Vec::new(),
     }
+}
+
+fn curve(p50_us: f64) -> Distribution {
+    let points = [
+        (0.0, 0.5),
+        (0.5, 1.0),
+        (0.99, 2.0),
+        (0.999, 5.0),
+        (1.0, 20.0),
+    ];
+    let point = |(quantile, times)| Point {
+        quantile,
+        us: p50_us * times,
+    };
+    Distribution(points.map(point).to_vec())
 }
 
 fn group() -> Group {
@@ -102,6 +126,8 @@ fn group() -> Group {
             busy: None,
             slices_mb_per_s: vec![620.0, 630.0, 640.0],
             ceiling_slices_mb_per_s: vec![700.0; 3],
+            timeline_mb_per_s: Timeline(vec![630.0; 4]),
+            acknowledgements: Distribution::default(),
         },
         rebalance: Some(Rebalance {
             rate: 20_000,
@@ -120,6 +146,36 @@ fn group() -> Group {
             ..Verdict::default()
         },
     }
+}
+
+#[test]
+fn throughput_over_time_is_a_line_of_blocks() {
+    let text = report().to_text();
+    let line = text.lines().find(|line| line.contains("█▄██"));
+    let line = line.unwrap_or_else(|| panic!("no sparkline in:\n{text}"));
+    for part in ["produce, written, 1 MiB", "400", "800"] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+#[test]
+fn tails_of_a_disturbed_run_are_in_brackets() {
+    let mut report = report();
+    assert!(!report.to_text().contains("(800 µs)"));
+    report.steal = 0.03;
+    let text = report.to_text();
+    assert!(
+        text.contains("400 µs") && text.contains("(800 µs)"),
+        "{text}"
+    );
+    assert!(text.contains("in brackets"), "{text}");
+}
+
+#[test]
+fn a_report_is_read_from_its_json() {
+    let written = report();
+    let read: Report = serde_json::from_str(&written.to_json().unwrap()).unwrap();
+    assert_eq!(read.to_text(), written.to_text());
 }
 
 #[test]
