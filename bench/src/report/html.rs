@@ -40,7 +40,13 @@ pub(super) fn write_run(report: &Report, out: &mut String) -> std::fmt::Result {
 /// All figures of one run, beside each other.
 fn plots_of(report: &Report) -> Result<String> {
     let throughput = report.all_throughput();
-    let timelines: Vec<_> = throughput.iter().map(|it| timeline_line(it)).collect();
+    let (producing, consuming): (Vec<&Throughput>, Vec<_>) = throughput
+        .into_iter()
+        .partition(|it| it.acknowledged_after.is_some());
+    let timelines = |caption, figures: &[&Throughput]| {
+        let lines: Vec<_> = figures.iter().map(|it| timeline_line(it)).collect();
+        plot::timelines(caption, report.timeline_step_s, &lines)
+    };
     let acknowledgements: Vec<_> = report
         .throughput
         .iter()
@@ -59,11 +65,8 @@ fn plots_of(report: &Report) -> Result<String> {
         })
         .collect();
     Ok([
-        plot::timelines(
-            "Throughput, slice after slice",
-            report.timeline_step_s,
-            &timelines,
-        )?,
+        timelines("Producing, slice after slice", &producing)?,
+        timelines("Consuming, slice after slice", &consuming)?,
         plot::distributions("Latency, producer to consumer", &latency)?,
         plot::distributions("Acknowledged after, under full load", &acknowledgements)?,
     ]
@@ -107,7 +110,7 @@ mod tests {
         for part in [
             "corelog-bench --topic '&lt;a&gt;'",
             "produce, written, 1 MiB",
-            "Throughput, slice after slice",
+            "Producing, slice after slice",
             "Latency, producer to consumer",
             "Acknowledged after, under full load",
         ] {

@@ -7,13 +7,17 @@ use plotters::prelude::*;
 use crate::latency::{Distribution, Micros};
 use crate::timeline::Timeline;
 
-const SIZE: (u32, u32) = (900, 380);
+const SIZE: (u32, u32) = (1100, 380);
 const CAPTION: i32 = 20;
 const LABEL: i32 = 14;
 /// The plot's edges.
 const MARGIN: i32 = 12;
 const LEFT: i32 = 80;
 const BOTTOM: i32 = 45;
+/// The lines' names stand on the right.
+const NAMES: u32 = 280;
+/// Labels of an axis, about.
+const LABELS: usize = 10;
 /// A stroke of a line's colour beside its name.
 const STROKE: i32 = 18;
 
@@ -119,7 +123,8 @@ where
 {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
+    let (graph, names) = area.split_horizontally(SIZE.0 - NAMES);
+    let mut chart = ChartBuilder::on(&graph)
         .caption(plot.caption, ("sans-serif", CAPTION))
         .margin(MARGIN)
         .x_label_area_size(BOTTOM)
@@ -128,6 +133,7 @@ where
     chart
         .configure_mesh()
         .light_line_style(WHITE)
+        .y_labels(LABELS)
         .x_desc(plot.across.0)
         .y_desc(plot.up.0)
         .x_label_formatter(plot.across_label)
@@ -136,17 +142,15 @@ where
         .draw()?;
     for (index, (name, points)) in plot.lines.into_iter().enumerate() {
         let style = Palette99::pick(index).stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points, style))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + STROKE, y)], style));
+        chart.draw_series(LineSeries::new(points, style))?;
+        let y = BOTTOM + index as i32 * LABEL * 3 / 2;
+        names.draw(&PathElement::new(
+            [(MARGIN, y), (MARGIN + STROKE, y)],
+            style,
+        ))?;
+        let beside = (MARGIN + STROKE + LABEL / 2, y - LABEL / 2);
+        names.draw(&Text::new(name, beside, ("sans-serif", LABEL)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .label_font(("sans-serif", LABEL))
-        .draw()?;
     area.present()?;
     Ok(())
 }

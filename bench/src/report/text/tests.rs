@@ -174,7 +174,8 @@ fn tails_of_a_disturbed_run_are_in_brackets() {
 #[test]
 fn a_report_is_read_from_its_json() {
     let written = report();
-    let read: Report = serde_json::from_str(&written.to_json().unwrap()).unwrap();
+    let json = written.to_json().expect("a report has a JSON form");
+    let read: Report = serde_json::from_str(&json).expect("it is read again");
     assert_eq!(read.to_text(), written.to_text());
 }
 
