@@ -104,6 +104,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) rate: Option<u64>,
 
+    /// Find the highest rate at which the p99 stays within so many milliseconds as well (1 to 10000):
+    /// records are sent when they are due, and count from then. Takes half as much time again, and a
+    /// second at least for each rate that is tried
+    #[arg(long, value_name = "MS", conflicts_with = "verify", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) knee: Option<u64>,
+
     /// Cores of the embedded broker: a number (2) or a list (0,2-3; `1,` for core 1). Default: 1
     #[arg(long, value_name = "CORES", conflicts_with = "brokers")]
     pub(crate) cores: Option<CoreChoice>,

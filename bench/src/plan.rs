@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) data_dir: PathBuf,
     pub(crate) parts: Vec<Part>,
     pub(crate) times: Times,
+    /// Absent unless the highest rate within a bound is looked for.
+    pub(crate) knee: Option<KneePlan>,
     /// Absent unless a consumer group is to be measured.
     pub(crate) group: Option<GroupPlan>,
 }
@@ -78,6 +80,34 @@ impl Slice {
     /// When the bare loop ends at the latest.
     pub(crate) fn longest(&self) -> Duration {
         self.time.unwrap_or(Duration::from_secs(60))
+    }
+}
+
+/// The search for the highest rate at which latencies stay within a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KneePlan {
+    /// The bound of the p99.
+    pub(crate) p99: Duration,
+    /// How long each rate is tried.
+    pub(crate) step: Duration,
+}
+
+impl KneePlan {
+    /// Steps of a search, about.
+    const STEPS: u32 = 13;
+
+    /// The searches take half as much time again as the rest of the run, at least a second for a step.
+    fn new(p99_ms: u64, total: Duration, searches: usize) -> Self {
+        let steps = Self::STEPS * u32::try_from(searches).unwrap_or(1).max(1);
+        Self {
+            p99: Duration::from_millis(p99_ms),
+            step: (total / 2 / steps).max(Duration::from_secs(1)),
+        }
+    }
+
+    /// For a plan of the time.
+    pub(crate) fn expected(&self) -> Duration {
+        self.step * Self::STEPS
     }
 }
 
@@ -116,6 +146,8 @@ impl Plan {
         )?;
         let total = Duration::from_secs(args.duration);
         let parts = parts(args, record_size, total);
+        let levels = if args.durability.is_some() { 1 } else { 2 };
+        let knee = args.knee.map(|p99_ms| KneePlan::new(p99_ms, total, levels));
         let group = args
             .group
             .map(|members| GroupPlan::new(args, members, total))
@@ -139,6 +171,7 @@ impl Plan {
                 tail: total.mul_f64(0.05),
                 latency: total.mul_f64(0.06),
             },
+            knee,
             group,
         })
     }

@@ -150,6 +150,37 @@ fn a_run_leaves_a_page_and_a_log_of_histograms_and_its_report_can_be_compared() 
 }
 
 #[test]
+fn the_knee_lies_between_a_rate_that_was_sustained_and_one_that_was_not() {
+    let folder = folder();
+    let arguments = [
+        "--records",
+        "300",
+        "--durability",
+        "memory",
+        "--batch-size",
+        "16KiB",
+        "--knee",
+        "200",
+        "--format",
+        "json",
+    ];
+    let report = report_of(&mut bench(folder.path(), &arguments));
+    let knee = &report["knees"][0];
+    let highest = knee["highest_rate"].as_u64().unwrap();
+    let steps = knee["steps"].as_array().unwrap();
+    let rates = |sustained: bool| {
+        let steps = steps
+            .iter()
+            .filter(move |it| it["is_sustained"] == sustained);
+        steps.map(|it| it["rate"].as_u64().unwrap())
+    };
+    assert_eq!(rates(true).max(), Some(highest), "{knee}");
+    assert!(rates(false).all(|rate| rate > highest), "{knee}");
+    // What was too much for the broker came back all the same.
+    assert_eq!(report["verdict"]["read_back"], report["verdict"]["sent"]);
+}
+
+#[test]
 fn what_cannot_be_written_or_read_is_told_with_its_path() {
     let folder = folder();
     let nowhere = folder.path().join("nowhere").join("page.html");

@@ -37,6 +37,9 @@ pub(crate) struct Report {
     pub(crate) timeline_step_s: f64,
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) latency: Vec<Latency>,
+    /// Empty unless `--knee` was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) knees: Vec<Knee>,
     /// Absent unless `--group` was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) group: Option<Group>,
@@ -173,6 +176,28 @@ impl LatencyCeiling {
             },
         }
     }
+}
+
+/// The highest rate at which the p99 stays within a bound.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Knee {
+    pub(crate) what: String,
+    pub(crate) p99_bound_us: f64,
+    /// Records a second; `None` if not even the first step was sustained.
+    pub(crate) highest_rate: Option<u64>,
+    /// In the order in which they were tried.
+    pub(crate) steps: Vec<KneeStep>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KneeStep {
+    /// Records a second that were due.
+    pub(crate) rate: u64,
+    /// Records that were sent.
+    pub(crate) records: u64,
+    pub(crate) is_sustained: bool,
+    #[serde(flatten)]
+    pub(crate) measured: LatencySummary,
 }
 
 /// What was measured of a consumer group.

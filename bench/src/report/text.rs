@@ -4,7 +4,7 @@ mod group;
 
 use std::fmt::{self, Write};
 
-use super::{Latency, Report, Throughput};
+use super::{Knee, Latency, Report, Throughput};
 use crate::ceilings::Ceilings;
 use crate::latency::{LatencySummary, Micros};
 use crate::quantity::{ByteSize, Thousands};
@@ -26,6 +26,9 @@ fn write_all(report: &Report, out: &mut String) -> fmt::Result {
     write_timelines(&report.all_throughput(), out)?;
     if !report.latency.is_empty() {
         write_latency(&report.latency, report.tails_are_void(), out)?;
+    }
+    if !report.knees.is_empty() {
+        write_knees(&report.knees, out)?;
     }
     if let Some(group) = &report.group {
         group::write(group, out)?;
@@ -220,6 +223,29 @@ fn write_latency(lines: &[Latency], tails_are_void: bool, out: &mut String) -> f
             )?;
         }
         end_line(out);
+    }
+    Ok(())
+}
+
+fn write_knees(knees: &[Knee], out: &mut String) -> fmt::Result {
+    writeln!(
+        out,
+        "\n{:<32}{:>12}{:>10}{:>10}",
+        "Highest rate within a bound", "records/s", "p50", "p99"
+    )?;
+    for knee in knees {
+        let what = format!("{}, p99 within {}", knee.what, Micros(knee.p99_bound_us));
+        let highest = knee.steps.iter().filter(|step| step.is_sustained);
+        match highest.max_by_key(|step| step.rate) {
+            Some(step) => writeln!(
+                out,
+                "  {what:<30}{:>12}{:>10}{:>10}",
+                Thousands(step.rate),
+                Micros(step.measured.p50_us),
+                Micros(step.measured.p99_us)
+            )?,
+            None => writeln!(out, "  {what:<30}{:>12}", "none")?,
+        }
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::latency::{Latencies, LatencySummary};
 use crate::report::{Latency, LatencyCeiling};
 use crate::workload::clients;
 use crate::workload::consume::{Stretch, share_out};
-use crate::workload::end_to_end::{Exchange, Pace, receive, send};
+use crate::workload::end_to_end::{Exchange, Pace, Sent, receive, send};
 use crate::workload::ledger::Ledger;
 use crate::workload::payload::{Epoch, Payloads};
 use crate::workload::session::Topic;
@@ -25,51 +25,33 @@ const BATCH: usize = 64 << 10;
 /// The part of the time in which connections are made and caches warm up.
 const WARM_UP: f64 = 0.1;
 
+/// What an exchange came to: the latencies of all that was due behind its warm-up.
+pub(super) struct Exchanged {
+    /// Sent, and due, in all of its time.
+    pub(super) records: u64,
+    pub(super) due: u64,
+    pub(super) latencies: Latencies,
+}
+
 /// What one client of the exchange came back with.
 enum Outcome {
-    Sent { records: u64, acknowledged: u64 },
+    Sent(Sent),
     Received(Latencies, Ledger),
 }
 
 impl Suite<'_> {
     pub(super) fn measure_latency(&mut self, durability: Durability) -> Result<Option<Latency>> {
-        if interrupt::requested() {
-            return Ok(None);
-        }
-        let topic = self.topic(durability, self.plan.partitions)?;
-        let ends = self.ends(&topic)?;
         let rate = self.plan.rate;
         let what = match rate {
             Some(rate) => format!("{durability}, {rate} records/s"),
             None => format!("{durability}, one at a time"),
         };
-        self.progress
-            .step(format!("latency, {what}"), self.plan.times.latency);
+        let time = self.plan.times.latency;
         let began = Instant::now();
-        let outcomes = self.exchange(&topic, &ends)?;
-        self.delete(&topic)?;
-        if interrupt::requested() {
+        let Some(exchanged) = self.exchange_at(durability, rate, time, &what)? else {
             return Ok(None);
-        }
-        let mut latencies = Latencies::new();
-        let mut ledger = Ledger::default();
-        let (mut sent, mut acknowledged) = (Vec::new(), 0);
-        for outcome in &outcomes {
-            match outcome {
-                Outcome::Sent {
-                    records,
-                    acknowledged: answered,
-                } => {
-                    sent.push(*records);
-                    acknowledged += answered;
-                }
-                Outcome::Received(theirs, seen) => {
-                    latencies.merge(theirs);
-                    ledger.merge(seen);
-                }
-            }
-        }
-        self.verdict.add(ledger.verdict(&sent, acknowledged));
+        };
+        let latencies = exchanged.latencies;
         let (measured, distribution) = (latencies.summary(), latencies.distribution());
         self.keep(&what, began, latencies);
         Ok(Some(Latency {
@@ -81,11 +63,59 @@ impl Suite<'_> {
         }))
     }
 
+    /// Sends for that time at that rate to a new topic and reads along; `None` if it was interrupted.
+    pub(super) fn exchange_at(
+        &mut self,
+        durability: Durability,
+        rate: Option<u64>,
+        time: Duration,
+        what: &str,
+    ) -> Result<Option<Exchanged>> {
+        if interrupt::requested() {
+            return Ok(None);
+        }
+        let topic = self.topic(durability, self.plan.partitions)?;
+        let ends = self.ends(&topic)?;
+        self.progress.step(format!("latency, {what}"), time);
+        let outcomes = self.exchange(&topic, &ends, rate, time)?;
+        self.delete(&topic)?;
+        if interrupt::requested() {
+            return Ok(None);
+        }
+        let mut latencies = Latencies::new();
+        let mut ledger = Ledger::default();
+        let (mut sent, mut due, mut acknowledged) = (Vec::new(), 0, 0);
+        for outcome in &outcomes {
+            match outcome {
+                Outcome::Sent(theirs) => {
+                    sent.push(theirs.records);
+                    due += theirs.due;
+                    acknowledged += theirs.acknowledged;
+                }
+                Outcome::Received(theirs, seen) => {
+                    latencies.merge(theirs);
+                    ledger.merge(seen);
+                }
+            }
+        }
+        self.verdict.add(ledger.verdict(&sent, acknowledged));
+        Ok(Some(Exchanged {
+            records: sent.iter().sum(),
+            due,
+            latencies,
+        }))
+    }
+
     /// Producers are the first tasks, so that their numbers count from zero.
-    fn exchange(&self, topic: &Topic, ends: &[Stretch]) -> Result<Vec<Outcome>> {
+    fn exchange(
+        &self,
+        topic: &Topic,
+        ends: &[Stretch],
+        rate: Option<u64>,
+        time: Duration,
+    ) -> Result<Vec<Outcome>> {
         let plan = self.plan;
         let (producers, consumers) = (plan.producers, plan.consumers.min(ends.len()));
-        let time = plan.times.latency;
         let exchange = &Exchange {
             epoch: Epoch::now(),
             measured_from: time.mul_f64(WARM_UP),
@@ -95,7 +125,7 @@ impl Suite<'_> {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
         };
-        let pace = match plan.rate {
+        let pace = match rate {
             None => Pace::OneAtATime,
             Some(rate) => Pace::Every(Duration::from_secs_f64(producers as f64 / rate as f64)),
         };
@@ -114,7 +144,7 @@ impl Suite<'_> {
                 let linger_ms = plan.linger_ms.unwrap_or(LINGER_MS);
                 let producer = session.producer(BATCH, linger_ms).await?;
                 let number = u32::try_from(task).context("fewer producers than 2^32")?;
-                let (records, acknowledged) = send(
+                let sent = send(
                     &producer,
                     &topic.name,
                     number,
@@ -125,10 +155,7 @@ impl Suite<'_> {
                 .await?;
                 drop(sending);
                 session.close(&producer).await?;
-                Ok(Outcome::Sent {
-                    records,
-                    acknowledged,
-                })
+                Ok(Outcome::Sent(sent))
             }
         })
     }

@@ -5,6 +5,7 @@
 //! both, and the medians are compared.
 
 mod group;
+mod knee;
 mod latency;
 mod limits;
 mod read_back;
@@ -15,13 +16,14 @@ mod throughput;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use corelog_protocol::Durability;
 
 use crate::ceilings::Ceilings;
 use crate::ceilings::disk::ZeroFilled;
 use crate::interrupt;
 use crate::latency::Latencies;
 use crate::machine::{CpuTimes, Machine};
-use crate::plan::{GroupPlan, Plan};
+use crate::plan::{GroupPlan, Part, Plan};
 use crate::progress::Progress;
 use crate::report::{Recording, Report, Settings};
 use crate::scratch::Scratch;
@@ -90,12 +92,13 @@ impl<'a> Suite<'a> {
         throughput.extend(self.consume_from_the_tail(parts[0].durability)?);
         throughput.extend(self.consumed_from_the_beginning());
         let mut latency = Vec::new();
-        let mut durabilities: Vec<_> = parts.iter().map(|part| part.durability).collect();
-        durabilities.sort_unstable();
-        durabilities.dedup();
-        for durability in durabilities {
+        for durability in durabilities(&parts) {
             latency.extend(self.measure_latency(durability)?);
         }
+        let knees = match self.plan.knee {
+            Some(plan) => self.find_knees(plan, &parts)?,
+            None => Vec::new(),
+        };
         let group = match &self.plan.group {
             Some(plan) => self.measure_group(plan, &parts[0])?,
             None => None,
@@ -111,6 +114,7 @@ impl<'a> Suite<'a> {
             timeline_step_s: timeline::STEP.as_secs_f64(),
             throughput,
             latency,
+            knees,
             group,
             verdict: self.verdict,
             broker: None,
@@ -157,6 +161,14 @@ impl<'a> Suite<'a> {
     }
 }
 
+/// Those of the parts, each once.
+fn durabilities(parts: &[Part]) -> Vec<Durability> {
+    let mut durabilities: Vec<_> = parts.iter().map(|part| part.durability).collect();
+    durabilities.sort_unstable();
+    durabilities.dedup();
+    durabilities
+}
+
 /// As a shell would read it again.
 fn command_line(arguments: impl Iterator<Item = String>) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=+.,:/@%".contains(letter);
@@ -178,7 +190,9 @@ fn planned(plan: &Plan) -> Duration {
         .map(|part| part.slice.expected() * part.slices * 3)
         .sum();
     let group = plan.group.as_ref().map(GroupPlan::expected);
+    let knees = plan.knee.map(|knee| knee.expected() * 2);
     slices
+        + knees.unwrap_or_default()
         + plan.times.ceiling * 7
         + plan.times.tail * 2
         + plan.times.latency * 2

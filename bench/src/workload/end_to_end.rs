@@ -68,7 +68,16 @@ impl Drop for Sending<'_> {
     }
 }
 
-/// Sends until the time is over; returns the records sent and acknowledged.
+/// What became of what one producer was to send.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) records: u64,
+    /// Those whose time came. In a closed loop, those that were sent.
+    pub(crate) due: u64,
+    pub(crate) acknowledged: u64,
+}
+
+/// Sends until the time is over.
 pub(crate) async fn send(
     producer: &Producer,
     topic: &str,
@@ -76,7 +85,7 @@ pub(crate) async fn send(
     payloads: &mut Payloads,
     pace: Pace,
     exchange: &Exchange,
-) -> Result<(u64, u64)> {
+) -> Result<Sent> {
     producer
         .partitions_for(topic)
         .await
@@ -87,7 +96,8 @@ pub(crate) async fn send(
     let progress = AtomicU64::new(0);
     let mut deliveries = Deliveries::new(&progress, payloads.size() as u64);
     let mut sent = 0;
-    let mut next = exchange.epoch.elapsed();
+    let first = exchange.epoch.elapsed();
+    let mut next = first;
     while Instant::now() < exchange.until && !interrupt::requested() {
         let due = match pace {
             Pace::OneAtATime => exchange.epoch.elapsed(),
@@ -115,12 +125,23 @@ pub(crate) async fn send(
             deliveries.take_all().await?;
         }
     }
+    let due = match pace {
+        Pace::OneAtATime => sent,
+        Pace::Every(gap) => {
+            let time = exchange.epoch.elapsed().saturating_sub(first);
+            (time.as_secs_f64() / gap.as_secs_f64()) as u64
+        }
+    };
     producer
         .flush()
         .await
         .context("the last records were not acknowledged")?;
     deliveries.take_all().await?;
-    Ok((sent, deliveries.acknowledged()))
+    Ok(Sent {
+        records: sent,
+        due,
+        acknowledged: deliveries.acknowledged(),
+    })
 }
 
 async fn wait_until(due: Duration, epoch: Epoch) {

@@ -2,8 +2,8 @@ use crate::ceilings::Ceilings;
 use crate::latency::{Distribution, LatencySummary, Point};
 use crate::machine::Machine;
 use crate::report::{
-    BrokerFigures, Busy, Group, Latency, LatencyCeiling, RateCeiling, Rebalance, Report, Settings,
-    Throughput,
+    BrokerFigures, Busy, Group, Knee, KneeStep, Latency, LatencyCeiling, RateCeiling, Rebalance,
+    Report, Settings, Throughput,
 };
 use crate::timeline::Timeline;
 use crate::workload::ledger::Verdict;
@@ -79,6 +79,7 @@ pub(in crate::report) fn report() -> Report {
             )),
             distribution: curve(400.0),
         }],
+        knees: Vec::new(),
         group: None,
         verdict: Verdict {
             sent: 1_234_567,
@@ -156,6 +157,27 @@ fn throughput_over_time_is_a_line_of_blocks() {
     for part in ["produce, written, 1 MiB", "400", "800"] {
         assert!(line.contains(part), "{part} is not in {line}");
     }
+}
+
+#[test]
+fn the_knee_is_the_highest_rate_that_was_sustained() {
+    let mut report = report();
+    let step = |rate, is_sustained| KneeStep {
+        rate,
+        records: rate,
+        is_sustained,
+        measured: latency(200.0),
+    };
+    report.knees.push(Knee {
+        what: "sync".into(),
+        p99_bound_us: 10_000.0,
+        highest_rate: Some(96_000),
+        steps: vec![step(64_000, true), step(128_000, false), step(96_000, true)],
+    });
+    let text = report.to_text();
+    let line = text.lines().find(|line| line.contains("p99 within"));
+    let line = line.unwrap_or_else(|| panic!("no knee in:\n{text}"));
+    assert!(line.contains("sync") && line.contains("96,000"), "{line}");
 }
 
 #[test]
