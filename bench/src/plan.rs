@@ -94,7 +94,7 @@ pub(crate) struct KneePlan {
 
 impl KneePlan {
     /// Steps of a search, about.
-    const STEPS: u32 = 13;
+    const STEPS: u32 = 16;
 
     /// The searches take half as much time again as the rest of the run, at least a second for a step.
     fn new(p99_ms: u64, total: Duration, searches: usize) -> Self {

@@ -150,7 +150,7 @@ fn a_run_leaves_a_page_and_a_log_of_histograms_and_its_report_can_be_compared() 
 }
 
 #[test]
-fn the_knee_lies_between_a_rate_that_was_sustained_and_one_that_was_not() {
+fn the_knee_lies_below_a_rate_that_was_not_sustained() {
     let folder = folder();
     let arguments = [
         "--records",
@@ -175,7 +175,8 @@ fn the_knee_lies_between_a_rate_that_was_sustained_and_one_that_was_not() {
         steps.map(|it| it["rate"].as_u64().unwrap())
     };
     assert_eq!(rates(true).max(), Some(highest), "{knee}");
-    assert!(rates(false).all(|rate| rate > highest), "{knee}");
+    // What failed once may have been sustained when it was tried again.
+    assert!(rates(false).any(|rate| rate > highest), "{knee}");
     // What was too much for the broker came back all the same.
     assert_eq!(report["verdict"]["read_back"], report["verdict"]["sent"]);
 }
