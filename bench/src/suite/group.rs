@@ -5,6 +5,7 @@
 //! turn, each doing the same with every record, and the medians are compared.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -217,12 +218,14 @@ impl Suite<'_> {
             let attendance = gathering.attendance();
             async move {
                 let outcome = if task < producers {
-                    let producer = session.producer(LOAD_BATCH, linger_ms).await?;
+                    let unseen = AtomicU64::new(0);
+                    let sender = session.sender(LOAD_BATCH, linger_ms, &unseen);
+                    let mut sender = sender.await?;
                     let number = u32::try_from(task).context("fewer producers than 2^32")?;
                     let mut payloads = payloads.clone();
                     let sent =
-                        send(&producer, topic, number, rate, &mut payloads, gathering).await?;
-                    session.close(&producer).await?;
+                        send(&mut sender, topic, number, rate, &mut payloads, gathering).await?;
+                    sender.close().await?;
                     Outcome::Sent(sent)
                 } else if task <= producers + members {
                     let number = task - producers;

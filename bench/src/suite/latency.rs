@@ -135,17 +135,18 @@ impl Suite<'_> {
             async move {
                 let mut payloads = Payloads::new(plan.record_size);
                 if let Some(number) = task.checked_sub(producers) {
-                    let mut consumer = session.consumer().await?;
+                    let mut receiver = session.receiver().await?;
                     let mine = share_out(ends, number, consumers);
                     let (latencies, ledger) =
-                        receive(&mut consumer, &mine, &payloads, exchange).await?;
+                        receive(&mut receiver, &mine, &payloads, exchange).await?;
                     return Ok(Outcome::Received(latencies, ledger));
                 }
                 let linger_ms = plan.linger_ms.unwrap_or(LINGER_MS);
-                let producer = session.producer(BATCH, linger_ms).await?;
+                let unseen = AtomicU64::new(0);
+                let mut sender = session.sender(BATCH, linger_ms, &unseen).await?;
                 let number = u32::try_from(task).context("fewer producers than 2^32")?;
                 let sent = send(
-                    &producer,
+                    &mut sender,
                     &topic.name,
                     number,
                     &mut payloads,
@@ -154,7 +155,7 @@ impl Suite<'_> {
                 )
                 .await?;
                 drop(sending);
-                session.close(&producer).await?;
+                sender.close().await?;
                 Ok(Outcome::Sent(sent))
             }
         })

@@ -31,8 +31,8 @@ impl Suite<'_> {
             clients::run(&self.plan.cores, consumers, |number| {
                 let mine = share_out(stretches, number, consumers);
                 async move {
-                    let mut consumer = session.consumer().await?;
-                    read_back(&mut consumer, &mine, payloads, progress).await
+                    let mut receiver = session.receiver().await?;
+                    read_back(&mut receiver, &mine, payloads, progress).await
                 }
             })
         })?;

@@ -9,18 +9,19 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use corelog_client::{Producer, ProducerRecord};
+use anyhow::Result;
+use corelog_client::TopicPartition;
 use corelog_protocol::Durability;
 
 use super::slice::Slice;
+use super::throughput::LINGER_MS;
 use super::{Suite, median};
 use crate::interrupt;
 use crate::report::Throughput;
 use crate::workload::clients;
 use crate::workload::consume::{Consumed, Stretch, read_repeatedly, share_out};
-use crate::workload::deliveries::Deliveries;
 use crate::workload::payload::{Epoch, Payloads, Stamp};
+use crate::workload::sender::Sender;
 
 /// Partitions at least: one pass through all is long beside the round trip
 /// that starts it.
@@ -78,26 +79,14 @@ impl Suite<'_> {
         let records = (BYTES_EACH / record_size).max(1) as u64;
         let session = &self.session;
         clients::run_one(&self.plan.cores, || async move {
-            let producer = session.producer(BATCH, 5).await?;
+            let unseen = AtomicU64::new(0);
+            let mut sender = session.sender(BATCH, LINGER_MS, &unseen).await?;
             let mut payloads = Payloads::new(record_size);
-            let progress = AtomicU64::new(0);
-            let mut deliveries = Deliveries::new(&progress, record_size as u64);
             for partition in partitions {
-                send_to(
-                    &producer,
-                    partition,
-                    &mut payloads,
-                    records,
-                    &mut deliveries,
-                )
-                .await?;
+                send_to(&mut sender, partition, &mut payloads, records).await?;
             }
-            producer
-                .flush()
-                .await
-                .context("the last records were not acknowledged")?;
-            deliveries.take_all().await?;
-            session.close(&producer).await?;
+            sender.flush().await?;
+            sender.close().await?;
             Ok(records * partitions.len() as u64)
         })
     }
@@ -109,9 +98,9 @@ impl Suite<'_> {
         let until = Instant::now() + time;
         let (consumed, observed) = self.watched(|| {
             clients::run(&self.plan.cores, consumers, |number| async move {
-                let mut consumer = session.consumer().await?;
+                let mut receiver = session.receiver().await?;
                 let mine = share_of_tail(stretches, number, consumers);
-                read_repeatedly(&mut consumer, &mine, until, progress).await
+                read_repeatedly(&mut receiver, &mine, until, progress).await
             })
         })?;
         let consumed: Vec<&Consumed> = consumed.iter().collect();
@@ -129,11 +118,10 @@ fn share_of_tail(stretches: &[Stretch], number: usize, consumers: usize) -> Vec<
 }
 
 async fn send_to(
-    producer: &Producer,
+    sender: &mut Sender<'_>,
     stretch: &Stretch,
     payloads: &mut Payloads,
     records: u64,
-    deliveries: &mut Deliveries<'_>,
 ) -> Result<()> {
     let epoch = Epoch::now();
     for sequence in 0..records {
@@ -142,12 +130,10 @@ async fn send_to(
             sequence,
             due: epoch.elapsed(),
         });
-        let record = ProducerRecord::to(&stretch.partition.topic)
-            .partition(stretch.partition.partition)
-            .value(value);
-        deliveries.push(producer.send(record).await?);
+        let TopicPartition { topic, partition } = &stretch.partition;
+        sender.send(topic, Some(*partition), value).await?;
         if sequence % STRIDE == 0 {
-            deliveries.take_ready().await?;
+            sender.take_ready().await?;
         }
     }
     Ok(())

@@ -115,7 +115,8 @@ impl Suite<'_> {
         let until = part.slice.time.map(|time| Instant::now() + time);
         clients::run(&plan.cores, plan.producers, |number| async move {
             let linger_ms = plan.linger_ms.unwrap_or(LINGER_MS);
-            let producer = self.session.producer(part.batch_size.0, linger_ms).await?;
+            let (batch, progress) = (part.batch_size.0, self.progress.bytes());
+            let sender = self.session.sender(batch, linger_ms, progress).await?;
             let mut payloads = Payloads::new(plan.record_size);
             let left = u64::from((number as u64) < part.slice.records % producers);
             let load = Load {
@@ -125,11 +126,8 @@ impl Suite<'_> {
                 until,
                 records: part.slice.records / producers + left,
                 breath: part.batch_size.0.min(LONGEST_BREATH),
-                progress: self.progress.bytes(),
             };
-            let produced = produce(&producer, &mut payloads, load).await?;
-            self.session.close(&producer).await?;
-            Ok(produced)
+            produce(sender, &mut payloads, load).await
         })
     }
 

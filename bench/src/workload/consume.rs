@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use corelog_client::{Consumer, SeekTo, TopicPartition};
+use anyhow::{Result, bail};
+use corelog_client::TopicPartition;
 use corelog_protocol::Offset;
 
 use super::ledger::Ledger;
 use super::payload::Payloads;
+use super::receiver::{Received, Receiver};
 use crate::interrupt;
 
 /// How long a consumer waits for the next records before it gives up.
@@ -16,9 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One wait of `poll`: so often an interrupt is looked for.
 const POLL: Duration = Duration::from_millis(200);
-
-/// Batches of one poll, at most.
-const BATCHES: usize = 64;
 
 /// The part of a partition to be read.
 #[derive(Clone, Debug)]
@@ -54,6 +52,13 @@ impl Consumed {
             ended: now,
         }
     }
+
+    /// Enters what came with a poll; `progress` counts the bytes.
+    fn add(&mut self, received: Received, progress: &AtomicU64) {
+        self.records += received.records;
+        self.bytes += received.bytes;
+        progress.fetch_add(received.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Which consumer reads which stretches.
@@ -64,26 +69,20 @@ pub(crate) fn share_out(stretches: &[Stretch], consumer: usize, consumers: usize
 
 /// Reads all stretches once and enters every record into a ledger.
 pub(crate) async fn read_back(
-    consumer: &mut Consumer,
+    receiver: &mut Receiver,
     stretches: &[Stretch],
     payloads: &Payloads,
     progress: &AtomicU64,
 ) -> Result<(Consumed, Ledger)> {
     let mut ledger = Ledger::default();
     let mut consumed = Consumed::start();
-    let mut way = Way::begin(consumer, stretches).await?;
+    let mut way = Way::begin(receiver, stretches).await?;
     while !way.is_done() && !interrupt::requested() {
-        let records = consumer.poll(POLL).await.context("a consumer failed")?;
-        let mut bytes = 0;
-        for record in records {
-            let value = record.value.as_deref().unwrap_or_default();
-            ledger.enter(record.partition.get(), payloads.check(value));
-            bytes += value.len() as u64;
-            consumed.records += 1;
-        }
-        consumed.bytes += bytes;
-        progress.fetch_add(bytes, Ordering::Relaxed);
-        way.look(consumer)?;
+        let received = receiver.poll(POLL, |partition, value| {
+            ledger.enter(partition.get(), payloads.check(value));
+        });
+        consumed.add(received.await?, progress);
+        way.look(receiver)?;
     }
     consumed.ended = Instant::now();
     Ok((consumed, ledger))
@@ -92,24 +91,17 @@ pub(crate) async fn read_back(
 /// Reads all stretches again and again until the time is over. Batches are
 /// validated, their CRC included, but the records in them are only counted.
 pub(crate) async fn read_repeatedly(
-    consumer: &mut Consumer,
+    receiver: &mut Receiver,
     stretches: &[Stretch],
     until: Instant,
     progress: &AtomicU64,
 ) -> Result<Consumed> {
     let mut consumed = Consumed::start();
     while Instant::now() < until && !interrupt::requested() {
-        let mut way = Way::begin(consumer, stretches).await?;
+        let mut way = Way::begin(receiver, stretches).await?;
         while !way.is_done() && !interrupt::requested() {
-            let batches = consumer.poll_batches(POLL, BATCHES).await;
-            let mut bytes = 0;
-            for batch in batches.context("a consumer failed")? {
-                bytes += batch.bytes.len() as u64;
-                consumed.records += u64::from(batch.view().record_count());
-            }
-            consumed.bytes += bytes;
-            progress.fetch_add(bytes, Ordering::Relaxed);
-            way.look(consumer)?;
+            consumed.add(receiver.poll_batches(POLL).await?, progress);
+            way.look(receiver)?;
         }
     }
     consumed.ended = Instant::now();
@@ -118,24 +110,13 @@ pub(crate) async fn read_repeatedly(
 
 /// Makes a consumer read the partitions of `stretches` from an offset of each on.
 pub(crate) async fn start_at(
-    consumer: &mut Consumer,
+    receiver: &mut Receiver,
     stretches: &[Stretch],
     offset: impl Fn(&Stretch) -> Offset,
 ) -> Result<()> {
-    let partitions: Vec<TopicPartition> = stretches
-        .iter()
-        .map(|stretch| stretch.partition.clone())
-        .collect();
-    consumer
-        .assign(&partitions)
-        .await
-        .context("cannot assign partitions")?;
-    for stretch in stretches {
-        let start = SeekTo::Offset(offset(stretch));
-        let sought = consumer.seek(&stretch.partition, start).await;
-        sought.with_context(|| format!("cannot seek in {}", stretch.partition))?;
-    }
-    Ok(())
+    let place = |stretch: &Stretch| (stretch.partition.clone(), offset(stretch));
+    let places: Vec<_> = stretches.iter().map(place).collect();
+    receiver.start_at(&places).await
 }
 
 /// How far a consumer has come through its stretches.
@@ -146,13 +127,13 @@ struct Way {
 }
 
 impl Way {
-    async fn begin(consumer: &mut Consumer, stretches: &[Stretch]) -> Result<Self> {
+    async fn begin(receiver: &mut Receiver, stretches: &[Stretch]) -> Result<Self> {
         let left: Vec<Stretch> = stretches
             .iter()
             .filter(|stretch| stretch.start < stretch.end)
             .cloned()
             .collect();
-        start_at(consumer, &left, |stretch| stretch.start).await?;
+        start_at(receiver, &left, |stretch| stretch.start).await?;
         Ok(Self {
             left,
             position_sum: 0,
@@ -165,11 +146,11 @@ impl Way {
     }
 
     /// Drops the stretches that are read; fails when nothing moves any more.
-    fn look(&mut self, consumer: &Consumer) -> Result<()> {
+    fn look(&mut self, receiver: &Receiver) -> Result<()> {
         let mut left = Vec::with_capacity(self.left.len());
         let mut sum = 0;
         for stretch in self.left.drain(..) {
-            let reached = consumer.position(&stretch.partition)?;
+            let reached = receiver.position(&stretch.partition)?;
             sum += reached.map_or(0, Offset::get);
             if reached.is_none_or(|reached| reached < stretch.end) {
                 left.push(stretch);
@@ -185,7 +166,7 @@ impl Way {
                 "{}: no record came within {} s; the consumer stands at {:?} of {}",
                 stuck.partition,
                 PATIENCE.as_secs(),
-                consumer.position(&stuck.partition)?.map(Offset::get),
+                receiver.position(&stuck.partition)?.map(Offset::get),
                 stuck.end
             ),
             _ => Ok(()),

@@ -8,13 +8,13 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use corelog_client::{Consumer, Producer, ProducerRecord};
+use anyhow::Result;
 
 use super::consume::{Stretch, start_at};
-use super::deliveries::Deliveries;
 use super::ledger::Ledger;
 use super::payload::{Epoch, Payloads, Stamp};
+use super::receiver::Receiver;
+use super::sender::Sender;
 use crate::interrupt;
 use crate::latency::Latencies;
 
@@ -79,22 +79,17 @@ pub(crate) struct Sent {
 
 /// Sends until the time is over.
 pub(crate) async fn send(
-    producer: &Producer,
+    sender: &mut Sender<'_>,
     topic: &str,
     number: u32,
     payloads: &mut Payloads,
     pace: Pace,
     exchange: &Exchange,
 ) -> Result<Sent> {
-    producer
-        .partitions_for(topic)
-        .await
-        .context("no metadata of the topic")?;
+    sender.prepare(topic).await?;
     while exchange.awaited.load(Ordering::Acquire) > 0 && Instant::now() < exchange.until {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let progress = AtomicU64::new(0);
-    let mut deliveries = Deliveries::new(&progress, payloads.size() as u64);
     let mut sent = 0;
     let first = exchange.epoch.elapsed();
     let mut next = first;
@@ -105,7 +100,7 @@ pub(crate) async fn send(
                 let due = next;
                 next += gap;
                 wait_until(due, exchange.epoch).await;
-                deliveries.take_ready().await?;
+                sender.take_ready().await?;
                 due
             }
         };
@@ -116,13 +111,9 @@ pub(crate) async fn send(
         });
         exchange.sent.fetch_add(1, Ordering::AcqRel);
         sent += 1;
-        let delivery = producer
-            .send(ProducerRecord::to(topic).value(value))
-            .await
-            .context("a record was refused")?;
-        deliveries.push(delivery);
+        sender.send(topic, None, value).await?;
         if let Pace::OneAtATime = pace {
-            deliveries.take_all().await?;
+            sender.take_all().await?;
         }
     }
     let due = match pace {
@@ -132,15 +123,11 @@ pub(crate) async fn send(
             (time.as_secs_f64() / gap.as_secs_f64()) as u64
         }
     };
-    producer
-        .flush()
-        .await
-        .context("the last records were not acknowledged")?;
-    deliveries.take_all().await?;
+    sender.flush().await?;
     Ok(Sent {
         records: sent,
         due,
-        acknowledged: deliveries.acknowledged(),
+        acknowledged: sender.acknowledged(),
     })
 }
 
@@ -160,29 +147,30 @@ async fn wait_until(due: Duration, epoch: Epoch) {
 
 /// Reads what comes after `stretches` until every record sent was received.
 pub(crate) async fn receive(
-    consumer: &mut Consumer,
+    receiver: &mut Receiver,
     stretches: &[Stretch],
     payloads: &Payloads,
     exchange: &Exchange,
 ) -> Result<(Latencies, Ledger)> {
     let mut latencies = Latencies::new();
     let mut ledger = Ledger::default();
-    start_at(consumer, stretches, |stretch| stretch.end).await?;
+    start_at(receiver, stretches, |stretch| stretch.end).await?;
     let mut ready = false;
     let mut moved_at = Instant::now();
     loop {
-        let records = consumer.poll(POLL).await.context("a consumer failed")?;
-        let now = exchange.epoch.elapsed();
-        let mut received = 0;
-        for record in records {
-            let stamp = payloads.check(record.value.as_deref().unwrap_or_default());
-            received += u64::from(ledger.enter(record.partition.get(), stamp));
+        let (mut now, mut received) = (None, 0);
+        let polled = receiver.poll(POLL, |partition, value| {
+            // All of a poll came at once.
+            let now = *now.get_or_insert_with(|| exchange.epoch.elapsed());
+            let stamp = payloads.check(value);
+            received += u64::from(ledger.enter(partition.get(), stamp));
             if let Some(stamp) = stamp
                 && stamp.due >= exchange.measured_from
             {
                 latencies.record(now.saturating_sub(stamp.due));
             }
-        }
+        });
+        polled.await?;
         if !ready {
             // An empty poll has told the broker where to go on from.
             ready = true;

@@ -3,10 +3,11 @@
 
 pub(crate) mod clients;
 pub(crate) mod consume;
-pub(crate) mod deliveries;
 pub(crate) mod end_to_end;
 pub(crate) mod group;
 pub(crate) mod ledger;
 pub(crate) mod payload;
 pub(crate) mod produce;
+pub(crate) mod receiver;
+pub(crate) mod sender;
 pub(crate) mod session;

@@ -71,11 +71,6 @@ impl Payloads {
         Self { pool, size, slots }
     }
 
-    /// Bytes of a value.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
     /// The value with this stamp.
     pub(crate) fn stamped(&mut self, stamp: Stamp) -> &[u8] {
         let start = self.start_of(stamp.sequence);

@@ -1,13 +1,11 @@
 //! One producer under full load: as fast as acknowledgements make room.
 
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use corelog_client::{Producer, ProducerRecord};
 
-use super::deliveries::Deliveries;
 use super::payload::{Epoch, Payloads, Stamp};
+use super::sender::Sender;
 use crate::interrupt;
 use crate::latency::Latencies;
 
@@ -24,8 +22,6 @@ pub(crate) struct Load<'a> {
     pub(crate) records: u64,
     /// Record bytes after which the broker's replies get their turn.
     pub(crate) breath: usize,
-    /// Record bytes acknowledged so far, for the progress bar.
-    pub(crate) progress: &'a AtomicU64,
 }
 
 /// What became of it.
@@ -40,12 +36,11 @@ pub(crate) struct Produced {
 
 /// Sends records until the load is done, then waits for every acknowledgement.
 pub(crate) async fn produce(
-    producer: &Producer,
+    mut sender: Sender<'_>,
     payloads: &mut Payloads,
     load: Load<'_>,
 ) -> Result<Produced> {
     let started = Instant::now();
-    let mut deliveries = Deliveries::new(load.progress, payloads.size() as u64);
     let mut sent = 0;
     let mut unsettled_bytes = 0;
     let mut due = load.epoch.elapsed();
@@ -55,7 +50,7 @@ pub(crate) async fn produce(
             if interrupt::requested() || load.until.is_some_and(|until| now >= until) {
                 break;
             }
-            deliveries.time_next(now);
+            sender.time_next(now);
             due = load.epoch.elapsed();
         }
         let value = payloads.stamped(Stamp {
@@ -64,29 +59,22 @@ pub(crate) async fn produce(
             due,
         });
         unsettled_bytes += value.len();
-        let record = ProducerRecord::to(load.topic).value(value);
-        let delivery = producer
-            .send(record)
-            .await
-            .with_context(|| format!("producer {}: record {sent} was refused", load.number))?;
-        deliveries.push(delivery);
+        let handed_over = sender.send(load.topic, None, value).await;
+        handed_over.with_context(|| format!("producer {}", load.number))?;
         sent += 1;
         if unsettled_bytes >= load.breath {
             unsettled_bytes = 0;
-            deliveries.take_ready().await?;
+            sender.take_ready().await?;
             tokio::task::yield_now().await;
         }
     }
-    producer
-        .flush()
-        .await
-        .context("the last records were not acknowledged")?;
-    deliveries.take_all().await?;
+    sender.flush().await?;
+    let (acknowledged, ended) = (sender.acknowledged(), Instant::now());
     Ok(Produced {
         sent,
-        acknowledged: deliveries.acknowledged(),
+        acknowledged,
         started,
-        ended: Instant::now(),
-        latencies: deliveries.into_latencies(),
+        ended,
+        latencies: sender.close().await?,
     })
 }

@@ -1,15 +1,17 @@
 //! The cluster under test: its topics, and clients with the run's settings.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use corelog_client::{
     Admin, ClientConfig, Consumer, GroupConsumer, NewTopic, Producer, TopicPartition,
 };
 use corelog_protocol::{Durability, PartitionIndex};
 
 use super::consume::Stretch;
+use super::receiver::Receiver;
+use super::sender::Sender;
 use crate::interrupt;
 use crate::plan::{IN_FLIGHT, Plan};
 
@@ -37,9 +39,6 @@ const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// Between two looks at the ends.
 const ARRIVAL_STEP: Duration = Duration::from_millis(5);
-
-/// How long a producer may take to end.
-const CLOSING: Duration = Duration::from_secs(30);
 
 pub(crate) struct Session<'a> {
     plan: &'a Plan,
@@ -71,7 +70,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(crate) async fn producer(&self, batch_size: usize, linger_ms: u32) -> Result<Producer> {
+    /// `progress` counts the bytes of records acknowledged.
+    pub(crate) async fn sender<'p>(
+        &self,
+        batch_size: usize,
+        linger_ms: u32,
+        progress: &'p AtomicU64,
+    ) -> Result<Sender<'p>> {
         let largest = batch_size.max(self.plan.record_size) + BATCH_OVERHEAD;
         let config = self
             .config()
@@ -82,19 +87,18 @@ impl<'a> Session<'a> {
             .set("buffer.memory", LEAST_BUFFER.max(16 * largest))
             .set("max.request.size", largest.max(1 << 20))
             .set("max.in.flight.requests.per.connection", IN_FLIGHT);
-        Producer::new(&config)
-            .await
-            .context("cannot start a producer")
+        let producer = Producer::new(&config).await;
+        let producer = producer.context("cannot start a producer")?;
+        Ok(Sender::new(producer, progress, self.plan.record_size))
     }
 
-    pub(crate) async fn consumer(&self) -> Result<Consumer> {
+    pub(crate) async fn receiver(&self) -> Result<Receiver> {
         let config = self
             .config()
             .set("max.poll.records", MAX_POLL_RECORDS)
             .set("auto.offset.reset", "none");
-        Consumer::new(&config)
-            .await
-            .context("cannot start a consumer")
+        let consumer = Consumer::new(&config).await;
+        Ok(Receiver::new(consumer.context("cannot start a consumer")?))
     }
 
     /// The name of a group that nobody has used.
@@ -103,7 +107,7 @@ impl<'a> Session<'a> {
         format!("corelog-bench-{:08x}-{number}", self.run)
     }
 
-    /// A member of the group that reads as [`Session::consumer`] does, and
+    /// A member of the group that reads as [`Session::receiver`] does, and
     /// commits by itself.
     pub(crate) async fn group_consumer(&self, group: &str) -> Result<GroupConsumer> {
         let config = self
@@ -126,19 +130,6 @@ impl<'a> Session<'a> {
             outcome.with_context(|| format!("cannot delete group {group}"))?;
         }
         Ok(())
-    }
-
-    /// Ends a producer, and fails if any of its records did. What became of
-    /// each is for its delivery to tell, which nobody may have waited for.
-    pub(crate) async fn close(&self, producer: &Producer) -> Result<()> {
-        producer
-            .close(CLOSING)
-            .await
-            .context("cannot close a producer")?;
-        match producer.metrics().errors {
-            0 => Ok(()),
-            errors => bail!("{errors} records were not acknowledged"),
-        }
     }
 
     /// The topic of `--topic` if it stands already, with its durability. Being
@@ -218,7 +209,7 @@ impl<'a> Session<'a> {
         let partitions: Vec<TopicPartition> = (0..topic.partitions)
             .map(|index| TopicPartition::new(name.as_str(), PartitionIndex::new(index)))
             .collect();
-        ends_of(&self.consumer().await?, partitions).await
+        ends_of(&self.receiver().await?, partitions).await
     }
 
     /// What came to each partition since its end was that of `before`, once
@@ -229,14 +220,14 @@ impl<'a> Session<'a> {
         before: &[Stretch],
         sent: u64,
     ) -> Result<Vec<Stretch>> {
-        let consumer = self.consumer().await?;
+        let receiver = self.receiver().await?;
         let partitions: Vec<TopicPartition> = before
             .iter()
             .map(|stretch| stretch.partition.clone())
             .collect();
         let deadline = Instant::now() + ARRIVAL;
         loop {
-            let ends = ends_of(&consumer, partitions.clone()).await?;
+            let ends = ends_of(&receiver, partitions.clone()).await?;
             let written = between(before, ends);
             let arrived: u64 = written.iter().map(Stretch::length).sum();
             if arrived >= sent || interrupt::requested() {
@@ -267,23 +258,16 @@ impl<'a> Session<'a> {
     }
 }
 
-async fn ends_of(consumer: &Consumer, partitions: Vec<TopicPartition>) -> Result<Vec<Stretch>> {
-    let ends = consumer
-        .end_offsets(&partitions)
-        .await
-        .context("cannot tell the ends of the partitions")?;
-    let mut stretches = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        let Some(&end) = ends.get(&partition) else {
-            bail!("the broker did not tell the end of {partition}");
-        };
-        stretches.push(Stretch {
+async fn ends_of(receiver: &Receiver, partitions: Vec<TopicPartition>) -> Result<Vec<Stretch>> {
+    let ends = receiver.ends(&partitions).await?;
+    let stretches = partitions.into_iter().zip(ends);
+    Ok(stretches
+        .map(|(partition, end)| Stretch {
             partition,
             start: end,
             end,
-        });
-    }
-    Ok(stretches)
+        })
+        .collect())
 }
 
 /// From the ends of `before` to those of `after`.

@@ -1,15 +1,15 @@
 //! A steady load while members come and go. The partitions take turns, so that
 //! each has new records all the time and a pause of its reader shows.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use corelog_client::{PartitionIndex, Producer, ProducerRecord};
+use corelog_client::PartitionIndex;
 
 use super::{Gathering, LOOK};
-use crate::workload::deliveries::Deliveries;
 use crate::workload::payload::{Epoch, Payloads, Stamp};
+use crate::workload::sender::Sender;
 
 /// What a producer of the load has sent.
 pub(crate) struct Sent {
@@ -22,21 +22,18 @@ pub(crate) struct Sent {
 /// Sends so many records a second from the gathering of all members on until
 /// the load is over.
 pub(crate) async fn send(
-    producer: &Producer,
+    sender: &mut Sender<'_>,
     topic: &str,
     number: u32,
     rate: f64,
     payloads: &mut Payloads,
     gathering: &Gathering,
 ) -> Result<Sent> {
-    let known = producer.partitions_for(topic).await;
-    known.context("no metadata of the topic")?;
+    sender.prepare(topic).await?;
     while !gathering.is_going() && !gathering.is_broken_off() {
         tokio::time::sleep(LOOK).await;
     }
     let partitions = gathering.stretches.len().max(1) as u64;
-    let progress = AtomicU64::new(0);
-    let mut deliveries = Deliveries::new(&progress, payloads.size() as u64);
     let (began, epoch) = (Instant::now(), Epoch::now());
     let mut sent = 0;
     while !gathering.over.load(Ordering::Acquire) && !gathering.is_broken_off() {
@@ -51,25 +48,18 @@ pub(crate) async fn send(
                 .context("fewer partitions than 2^31")?;
             gathering.sent.fetch_add(1, Ordering::AcqRel);
             sent += 1;
-            let record = ProducerRecord::to(topic)
-                .partition(PartitionIndex::new(partition))
-                .value(value);
-            let delivery = producer.send(record).await;
-            deliveries.push(delivery.context("a record was refused")?);
+            let partition = PartitionIndex::new(partition);
+            sender.send(topic, Some(partition), value).await?;
         }
-        deliveries.take_ready().await?;
+        sender.take_ready().await?;
         tokio::time::sleep(LOOK).await;
     }
     let elapsed = began.elapsed();
-    producer
-        .flush()
-        .await
-        .context("the last records were not acknowledged")?;
-    deliveries.take_all().await?;
+    sender.flush().await?;
     gathering.sending.fetch_sub(1, Ordering::AcqRel);
     Ok(Sent {
         records: sent,
-        acknowledged: deliveries.acknowledged(),
+        acknowledged: sender.acknowledged(),
         elapsed,
     })
 }
