@@ -7,6 +7,7 @@ use corelog_protocol::{Acks, Compression, Durability};
 
 use crate::cores::CoreChoice;
 use crate::quantity::ByteSize;
+use crate::servers::Servers;
 
 /// What the shares in the report are shares of.
 const SHARES: &str = "\
@@ -43,9 +44,10 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Measure these brokers (HOST:PORT,...) instead of an embedded one
+    /// Measure these brokers instead of an embedded one: HOST:PORT,... in Corelog's own protocol,
+    /// kafka://HOST:PORT,... in Kafka's (if built with `--features kafka`)
     #[arg(long, value_name = "LIST")]
-    pub(crate) brokers: Option<String>,
+    pub(crate) brokers: Option<Servers>,
 
     /// Topic to use. An existing one is added to and left as it is; without
     /// this flag topics are created and deleted

@@ -13,6 +13,7 @@ mod progress;
 mod quantity;
 mod report;
 mod scratch;
+mod servers;
 mod suite;
 mod timeline;
 mod verify;
@@ -33,6 +34,7 @@ use plan::Plan;
 use report::Report;
 use report::compare::{Comparison, Run};
 use scratch::Scratch;
+use servers::Servers;
 use suite::Suite;
 use verify::{VerifyPlan, VerifyReport};
 
@@ -131,7 +133,7 @@ fn run_embedded(plan: &Plan) -> Result<Report> {
     interrupt::remove_at_exit(scratch.path());
     let options = Options::new(scratch.join("broker"), plan.cores.broker.clone());
     let broker = Embedded::start(options)?;
-    let report = Suite::new(plan, broker.servers(), Some(&scratch)).run();
+    let report = Suite::new(plan, Servers::Native(broker.servers()), Some(&scratch)).run();
     let figures = broker.figures();
     // The broker ends before its folder does, whatever became of the run.
     let stopped = broker.stop();

@@ -11,6 +11,7 @@ use corelog_protocol::{Acks, Compression, Durability};
 use crate::args::Args;
 use crate::cores::CoreLayout;
 use crate::quantity::ByteSize;
+use crate::servers::Servers;
 use crate::workload::payload::STAMP;
 
 pub(crate) use group::GroupPlan;
@@ -35,7 +36,7 @@ const SMALL_BATCH: ByteSize = ByteSize(64 << 10);
 /// A checked command line.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) brokers: Option<String>,
+    pub(crate) brokers: Option<Servers>,
     pub(crate) topic: Option<String>,
     pub(crate) partitions: i32,
     pub(crate) record_size: usize,
@@ -148,6 +149,10 @@ impl Plan {
         let parts = parts(args, record_size, total);
         let levels = if args.durability.is_some() { 1 } else { 2 };
         let knee = args.knee.map(|p99_ms| KneePlan::new(p99_ms, total, levels));
+        ensure!(
+            args.group.is_none() || args.brokers.as_ref().is_none_or(Servers::are_native),
+            "--group measures groups of Corelog's own protocol: name the brokers without kafka://"
+        );
         let group = args
             .group
             .map(|members| GroupPlan::new(args, members, total))

@@ -27,6 +27,7 @@ use crate::plan::{GroupPlan, Part, Plan};
 use crate::progress::Progress;
 use crate::report::{Recording, Report, Settings};
 use crate::scratch::Scratch;
+use crate::servers::Servers;
 use crate::timeline;
 use crate::workload::clients;
 use crate::workload::ledger::Verdict;
@@ -53,7 +54,7 @@ pub(crate) struct Suite<'a> {
 }
 
 impl<'a> Suite<'a> {
-    pub(crate) fn new(plan: &'a Plan, servers: String, scratch: Option<&'a Scratch>) -> Self {
+    pub(crate) fn new(plan: &'a Plan, servers: Servers, scratch: Option<&'a Scratch>) -> Self {
         Self {
             plan,
             session: Session::new(plan, servers),
@@ -75,7 +76,7 @@ impl<'a> Suite<'a> {
         let cpu = CpuTimes::now();
         let session = &self.session;
         let existing = clients::run_one(&self.plan.cores, || session.existing_topic())?;
-        let durability = existing.as_ref().map(|(_, durability)| *durability);
+        let durability = existing.as_ref().and_then(|(_, durability)| *durability);
         self.existing = existing.map(|(topic, _)| topic);
         if let (Some(group), Some(topic)) = (&self.plan.group, &self.existing) {
             group.check_topic(&topic.name, topic.partitions)?;
@@ -143,7 +144,9 @@ impl<'a> Suite<'a> {
             None => cores.to_string(),
         };
         Settings {
-            brokers: brokers.clone().unwrap_or_else(|| "embedded".into()),
+            brokers: brokers
+                .as_ref()
+                .map_or_else(|| "embedded".into(), Servers::to_string),
             broker_cores: cores.broker.clone(),
             client_cores: cores.clients.clone(),
             cores_shared: brokers.is_none() && cores.shared,

@@ -18,10 +18,10 @@ use super::throughput::LINGER_MS;
 use super::{Suite, median};
 use crate::interrupt;
 use crate::report::Throughput;
+use crate::workload::client::Sender;
 use crate::workload::clients;
 use crate::workload::consume::{Consumed, Stretch, read_repeatedly, share_out};
 use crate::workload::payload::{Epoch, Payloads, Stamp};
-use crate::workload::sender::Sender;
 
 /// Partitions at least: one pass through all is long beside the round trip
 /// that starts it.

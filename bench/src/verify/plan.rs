@@ -9,6 +9,7 @@ use corelog_protocol::Durability;
 use crate::args::Args;
 use crate::cores::CoreLayout;
 use crate::quantity::ByteSize;
+use crate::servers::Servers;
 use crate::workload::payload::STAMP;
 
 const PARTITIONS: i32 = 8;
@@ -58,6 +59,10 @@ impl VerifyPlan {
             (smallest..=LARGEST_RECORD).contains(&record_size),
             "--record-size {record_size} is out of range: {smallest} to {LARGEST_RECORD} with --verify"
         );
+        ensure!(
+            args.brokers.as_ref().is_none_or(Servers::are_native),
+            "--verify speaks Corelog's own protocol: name the brokers without kafka://"
+        );
         let producers = usize::from(args.producers);
         let keys = args.keys as usize;
         ensure!(
@@ -75,7 +80,7 @@ impl VerifyPlan {
             bytes / 1_000_000
         );
         Ok(Self {
-            brokers: args.brokers.clone(),
+            brokers: args.brokers.as_ref().map(|it| it.list().to_owned()),
             partitions: args.partitions.unwrap_or(PARTITIONS),
             producers,
             group: args.group.map_or(GROUP, usize::from),

@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 use corelog_client::TopicPartition;
 use corelog_protocol::Offset;
 
+use super::client::{Received, Receiver};
 use super::ledger::Ledger;
 use super::payload::Payloads;
-use super::receiver::{Received, Receiver};
 use crate::interrupt;
 
 /// How long a consumer waits for the next records before it gives up.

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::client::{Receiver, Sender};
 use super::consume::{Stretch, start_at};
 use super::ledger::Ledger;
 use super::payload::{Epoch, Payloads, Stamp};
-use super::receiver::Receiver;
-use super::sender::Sender;
 use crate::interrupt;
 use crate::latency::Latencies;
 

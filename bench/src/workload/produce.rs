@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::client::Sender;
 use super::payload::{Epoch, Payloads, Stamp};
-use super::sender::Sender;
 use crate::interrupt;
 use crate::latency::Latencies;
 

@@ -4,22 +4,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use corelog_client::{
-    Admin, ClientConfig, Consumer, GroupConsumer, NewTopic, Producer, TopicPartition,
-};
+use corelog_client::{ClientConfig, GroupConsumer, TopicPartition};
 use corelog_protocol::{Durability, PartitionIndex};
 
+#[cfg(feature = "kafka")]
+use super::client::kafka::{KafkaAdmin, KafkaReceiver, KafkaSender};
+use super::client::native::{MAX_POLL_RECORDS, NativeAdmin, NativeReceiver, NativeSender};
+use super::client::{Admin, Receiver, Sender, SenderOptions, TopicOptions};
 use super::consume::Stretch;
-use super::receiver::Receiver;
-use super::sender::Sender;
 use crate::interrupt;
-use crate::plan::{IN_FLIGHT, Plan};
-
-/// Bytes of batches that a producer may hold, at least: Kafka's default.
-const LEAST_BUFFER: usize = 32 << 20;
-
-/// Records of one poll, at most.
-const MAX_POLL_RECORDS: usize = 5_000;
+use crate::plan::Plan;
+use crate::servers::Servers;
 
 /// How often members of a group commit by themselves: several times in a slice,
 /// which Kafka's own five seconds would not be.
@@ -42,7 +37,7 @@ const ARRIVAL_STEP: Duration = Duration::from_millis(5);
 
 pub(crate) struct Session<'a> {
     plan: &'a Plan,
-    servers: String,
+    servers: Servers,
     /// Numbers the topics created.
     topics: AtomicU32,
     groups: AtomicU32,
@@ -60,7 +55,7 @@ pub(crate) struct Topic {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(plan: &'a Plan, servers: String) -> Self {
+    pub(crate) fn new(plan: &'a Plan, servers: Servers) -> Self {
         Self {
             plan,
             servers,
@@ -77,28 +72,32 @@ impl<'a> Session<'a> {
         linger_ms: u32,
         progress: &'p AtomicU64,
     ) -> Result<Sender<'p>> {
-        let largest = batch_size.max(self.plan.record_size) + BATCH_OVERHEAD;
-        let config = self
-            .config()
-            .set("acks", self.plan.acks)
-            .set("compression.type", self.plan.compression)
-            .set("batch.size", batch_size)
-            .set("linger.ms", linger_ms)
-            .set("buffer.memory", LEAST_BUFFER.max(16 * largest))
-            .set("max.request.size", largest.max(1 << 20))
-            .set("max.in.flight.requests.per.connection", IN_FLIGHT);
-        let producer = Producer::new(&config).await;
-        let producer = producer.context("cannot start a producer")?;
-        Ok(Sender::new(producer, progress, self.plan.record_size))
+        let options = SenderOptions {
+            acks: self.plan.acks,
+            compression: self.plan.compression,
+            batch_size,
+            largest: batch_size.max(self.plan.record_size) + BATCH_OVERHEAD,
+            linger_ms,
+            record_size: self.plan.record_size,
+        };
+        Ok(match &self.servers {
+            Servers::Native(_) => {
+                let sender = NativeSender::new(self.config(), &options, progress);
+                Sender::Native(sender.await?)
+            }
+            #[cfg(feature = "kafka")]
+            Servers::Kafka(servers) => {
+                Sender::Kafka(KafkaSender::new(servers, &options, progress)?)
+            }
+        })
     }
 
     pub(crate) async fn receiver(&self) -> Result<Receiver> {
-        let config = self
-            .config()
-            .set("max.poll.records", MAX_POLL_RECORDS)
-            .set("auto.offset.reset", "none");
-        let consumer = Consumer::new(&config).await;
-        Ok(Receiver::new(consumer.context("cannot start a consumer")?))
+        Ok(match &self.servers {
+            Servers::Native(_) => Receiver::Native(NativeReceiver::new(self.config()).await?),
+            #[cfg(feature = "kafka")]
+            Servers::Kafka(servers) => Receiver::Kafka(KafkaReceiver::new(servers)?),
+        })
     }
 
     /// The name of a group that nobody has used.
@@ -125,32 +124,25 @@ impl<'a> Session<'a> {
 
     /// Deletes a group that all members have left.
     pub(crate) async fn delete_group(&self, group: &str) -> Result<()> {
-        let admin = self.admin(ANSWER).await?;
-        for outcome in admin.delete_groups(&[group]).await {
-            outcome.with_context(|| format!("cannot delete group {group}"))?;
-        }
-        Ok(())
+        let admin = NativeAdmin::new(self.config(), ANSWER).await?;
+        admin.delete_group(group).await
     }
 
-    /// The topic of `--topic` if it stands already, with its durability. Being
+    /// The topic of `--topic` if it stands already, with its durability, if that is told. Being
     /// the first to speak to the brokers, it does not wait long for them.
-    pub(crate) async fn existing_topic(&self) -> Result<Option<(Topic, Durability)>> {
+    pub(crate) async fn existing_topic(&self) -> Result<Option<(Topic, Option<Durability>)>> {
         let admin = self.admin(FIRST_CONTACT).await?;
         let (Some(name), Some(_)) = (&self.plan.topic, &self.plan.brokers) else {
             return Ok(None);
         };
-        let topics = admin
-            .list_topics()
-            .await
-            .context("cannot list the topics")?;
-        let found = topics.into_iter().find(|topic| topic.name == *name);
-        Ok(found.map(|topic| {
+        let standing = admin.topic(name).await?;
+        Ok(standing.map(|standing| {
             let existing = Topic {
-                name: topic.name,
-                partitions: i32::try_from(topic.partitions).unwrap_or(i32::MAX),
+                name: name.clone(),
+                partitions: i32::try_from(standing.partitions).unwrap_or(i32::MAX),
                 existing: true,
             };
-            (existing, topic.durability)
+            (existing, standing.durability)
         }))
     }
 
@@ -165,23 +157,14 @@ impl<'a> Session<'a> {
             None => format!("corelog-bench-{:08x}-{number}", self.run),
         };
         let largest = self.plan.largest_batch().max(self.plan.record_size) + BATCH_OVERHEAD;
-        let topic = NewTopic {
-            name: name.clone(),
-            partitions: Some(partitions),
-            replication_factor: None,
-            configs: vec![
-                ("durability".to_owned(), durability.to_string()),
-                (
-                    "max.message.bytes".to_owned(),
-                    largest.max(1_048_588).to_string(),
-                ),
-            ],
-        };
         let admin = self.admin(ANSWER).await?;
-        let created = admin.create_topics(&[topic]).await;
-        for outcome in created.with_context(|| format!("cannot create topic {name}"))? {
-            outcome.with_context(|| format!("cannot create topic {name}"))?;
-        }
+        let created = admin.create_topic(TopicOptions {
+            name: &name,
+            partitions,
+            durability,
+            largest,
+        });
+        created.await?;
         Ok(Topic {
             name,
             partitions,
@@ -194,13 +177,8 @@ impl<'a> Session<'a> {
         if topic.existing {
             return Ok(());
         }
-        let name = &topic.name;
         let admin = self.admin(ANSWER).await?;
-        let deleted = admin.delete_topics(&[name]).await;
-        for outcome in deleted.with_context(|| format!("cannot delete topic {name}"))? {
-            outcome.with_context(|| format!("cannot delete topic {name}"))?;
-        }
-        Ok(())
+        admin.delete_topic(&topic.name).await
     }
 
     /// Each partition's end, as a stretch that ends where it starts.
@@ -243,17 +221,17 @@ impl<'a> Session<'a> {
     }
 
     async fn admin(&self, patience: Duration) -> Result<Admin> {
-        let config = self
-            .config()
-            .set("default.api.timeout.ms", patience.as_millis());
-        Admin::new(&config)
-            .await
-            .context("cannot reach the brokers")
+        Ok(match &self.servers {
+            Servers::Native(_) => Admin::Native(NativeAdmin::new(self.config(), patience).await?),
+            #[cfg(feature = "kafka")]
+            Servers::Kafka(servers) => Admin::Kafka(KafkaAdmin::new(servers, patience)?),
+        })
     }
 
+    /// Of a client in Corelog's own protocol.
     fn config(&self) -> ClientConfig {
         ClientConfig::new()
-            .set("bootstrap.servers", &self.servers)
+            .set("bootstrap.servers", self.servers.list())
             .set("client.id", "corelog-bench")
     }
 }

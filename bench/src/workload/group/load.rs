@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use corelog_client::PartitionIndex;
 
 use super::{Gathering, LOOK};
+use crate::workload::client::Sender;
 use crate::workload::payload::{Epoch, Payloads, Stamp};
-use crate::workload::sender::Sender;
 
 /// What a producer of the load has sent.
 pub(crate) struct Sent {
