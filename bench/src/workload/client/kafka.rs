@@ -247,6 +247,8 @@ impl KafkaReceiver {
             .set("auto.offset.reset", "error")
             .set("check.crcs", "true")
             .set("fetch.queue.backoff.ms", "1")
+            // A fetch that waits at the end of a partition holds up those that a seek brings.
+            .set("fetch.wait.max.ms", "10")
             .set("fetch.message.max.bytes", "8388608")
             .set("queued.max.messages.kbytes", QUEUE_KIB.to_string());
         let consumer = config.create().context("cannot start a consumer")?;
@@ -263,9 +265,19 @@ impl KafkaReceiver {
             let offset = rdkafka::Offset::Offset(offset.get());
             list.add_partition_offset(&place.topic, place.partition.get(), offset)?;
         }
-        self.consumer
-            .assign(&list)
-            .context("cannot assign partitions")?;
+        let are_assigned = places.len() == self.places.len()
+            && places
+                .iter()
+                .zip(&self.places)
+                .all(|(new, old)| new.0 == old.0);
+        if are_assigned {
+            // An assignment takes librdkafka much longer.
+            let sought = self.consumer.seek_partitions(list, ANSWER);
+            sought.context("cannot seek")?;
+        } else {
+            let assigned = self.consumer.assign(&list);
+            assigned.context("cannot assign partitions")?;
+        }
         self.places = places.to_vec();
         Ok(())
     }

@@ -123,7 +123,10 @@ impl Sender<'_> {
 /// Reads records, from where it is told on.
 #[cfg_attr(
     feature = "kafka",
-    expect(clippy::large_enum_variant, reason = "there are few, and each lives long")
+    expect(
+        clippy::large_enum_variant,
+        reason = "there are few, and each lives long"
+    )
 )]
 pub(crate) enum Receiver {
     Native(native::NativeReceiver),
